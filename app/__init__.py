@@ -1,0 +1,1 @@
+"""The service: API, queue, store, client and command line. Never imports torch."""

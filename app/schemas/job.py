@@ -1,0 +1,69 @@
+"""Jobs: work in the queue or under way."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, Field
+
+from app.schemas.problem import Problem
+
+JOB_PATTERN = r"^[a-z0-9][a-z0-9-]{3,127}$"
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    queued = "queued"
+    running = "running"
+    finished = "finished"
+    failed = "failed"
+    cancelled = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job will not change any more."""
+        return self in {JobState.finished, JobState.failed, JobState.cancelled}
+
+
+class Progress(BaseModel):
+    """How far a job has come."""
+
+    phase: str = Field(
+        "queued", description="What is being done, in words.", examples=["scoring block 7 of 30"]
+    )
+    fraction: float = Field(0.0, ge=0, le=1, description="Share of the work that is done.", examples=[0.23])
+    block: int | None = Field(None, description="Blocks finished.", examples=[7])
+    blocks: int | None = Field(None, description="Blocks in all.", examples=[30])
+    tokens_per_second: float | None = Field(
+        None, description="Tokens through a block per second.", examples=[5200.0]
+    )
+    eta_seconds: float | None = Field(None, description="Time left, by the pace so far.", examples=[48.0])
+
+
+class Job(BaseModel):
+    """One piece of work."""
+
+    id: str = Field(examples=["explore-smollm2-135m-instruct-4f1c2a9be0d7"])
+    kind: str = Field(examples=["explore"])
+    state: JobState
+    run: str = Field(description="The run it works on.")
+    progress: Progress = Field(default_factory=Progress)
+    place: int | None = Field(None, description="Place in the queue, from 1, while queued.", examples=[1])
+    worker: str | None = Field(None, description="The worker that has it.")
+    device: str | None = Field(None, description="That worker's device.")
+    tries: int = Field(0, description="How often it was started.")
+    cancelling: bool = Field(False, description="Cancel was asked for, the worker has not stopped yet.")
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    problem: Problem | None = Field(None, description="Why it failed.")
+
+
+class JobLog(BaseModel):
+    """What a job wrote."""
+
+    job: str
+    lines: list[str]
+    total: int = Field(description="Lines written in all; older ones may have been dropped.")

@@ -1,0 +1,111 @@
+"""Runs: one model, one corpus, one set of settings, scored once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.schemas.corpus import CORPUS_PATTERN
+from app.schemas.model import MODEL_PATTERN, Projection
+
+RUN_PATTERN = r"^[a-z0-9][a-z0-9-]{7,63}$"
+
+
+class RunRequest(BaseModel):
+    """What to capture and score. The same request always names the same run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(
+        "demo", pattern=MODEL_PATTERN, max_length=512, description="Model source.", examples=["demo"]
+    )
+    corpus: str = Field(
+        "python-docs",
+        pattern=CORPUS_PATTERN,
+        max_length=512,
+        description="Corpus name.",
+        examples=["python-docs"],
+    )
+    tokens: int = Field(
+        8192, ge=16, description="Tokens taken from the start of the corpus.", examples=[8192]
+    )
+    window: int = Field(
+        512,
+        ge=8,
+        description="Tokens of one window; windows do not overlap; the last may be shorter.",
+        examples=[512],
+    )
+    pairs: int = Field(
+        50_000,
+        ge=1,
+        le=1_000_000,
+        description="Random disjoint pairs of tokens for MD; at most tokens / 2 are used.",
+        examples=[50_000],
+    )
+    top_share: float = Field(
+        0.03,
+        gt=0,
+        lt=1,
+        description="Share of a layer's neurons, by WD, that are called Wasserstein neurons.",
+        examples=[0.03],
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of the pairs and of the random tokens.", examples=[0]
+    )
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    queued = "queued"
+    running = "running"
+    finished = "finished"
+    failed = "failed"
+    cancelled = "cancelled"
+    incomplete = "incomplete"
+    """Started once, not finished, and no job is at work on it: submit it again to go on."""
+
+
+class RunModel(BaseModel):
+    """The model of a run, as it was when the run was made."""
+
+    source: str
+    title: str
+    fingerprint: str
+    family: str
+    dtype: str
+    blocks: int
+    d_model: int
+    projections: list[Projection]
+
+
+class Run(BaseModel):
+    """A run and where it stands."""
+
+    id: str = Field(
+        description="Fingerprint of the request and the model's content.",
+        examples=["smollm2-135m-instruct-4f1c2a9be0d7"],
+    )
+    state: RunState
+    request: RunRequest
+    model: RunModel
+    corpus_title: str = Field("", description="The corpus' name for people.")
+    created_at: datetime
+    finished_at: datetime | None = None
+    blocks_done: int = Field(0, description="Blocks whose scores are stored.", examples=[30])
+    neurons: int = Field(0, description="Neurons over all layers.", examples=[109_440])
+    tokens: int = Field(0, description="Tokens that entered the statistics.", examples=[8192])
+    pairs: int = Field(0, description="Pairs that entered MD.", examples=[4096])
+    gaussian_floor: float | None = Field(
+        None, description="Mean WD of a true Gaussian sample of as many tokens.", examples=[0.0104]
+    )
+    job: str | None = Field(
+        None,
+        description="The job at work on it, or the last one.",
+        examples=["explore-smollm2-135m-instruct-4f1c2a9be0d7"],
+    )
+    seconds: float | None = Field(None, description="Time the computation took.", examples=[61.2])
+    device: str | None = Field(None, description="Device it ran on.", examples=["cpu"])
+    versions: dict[str, str] = Field(default_factory=dict, description="Versions of what computed it.")
