@@ -49,7 +49,7 @@ class Job(BaseModel):
     kind: str = Field(examples=["explore"])
     state: JobState
     run: str = Field(description="The run it works on.")
-    progress: Progress = Field(default_factory=Progress)
+    progress: Progress = Progress()
     place: int | None = Field(None, description="Place in the queue, from 1, while queued.", examples=[1])
     worker: str | None = Field(None, description="The worker that has it.")
     device: str | None = Field(None, description="That worker's device.")
