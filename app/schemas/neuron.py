@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 GAUSSIAN_ENTROPY_NATS = 1.4189385332046727
 """Differential entropy of the standard normal, 0.5 * ln(2 * pi * e)."""
@@ -35,6 +35,31 @@ class NeuronRow(BaseModel):
     wasserstein: bool = Field(description="Among the layer's top share by WD.")
     rank_layer: int = Field(description="Place by WD in its layer, from 1.", examples=[3])
     rank_model: int = Field(description="Place by WD over the whole run, from 1.", examples=[41])
+
+
+SORT_PATTERN = (
+    r"^-?(wd|md|mean|std|skew|kurtosis|entropy|mean_abs_weight|weight_norm|zero_share"
+    r"|layer|index|rank_layer|rank_model)$"
+)
+
+
+class NeuronQuery(BaseModel):
+    """Which neurons, in which order, how many."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layer: int | None = Field(None, ge=0, description="Only this block.", examples=[15])
+    projection: str | None = Field(None, max_length=128, description="Only this projection.")
+    sort: str = Field(
+        "-wd",
+        pattern=SORT_PATTERN,
+        description="Column to sort by, `-` for the highest first; neurons without a value come last.",
+    )
+    min_wd: float | None = Field(None, description="Only neurons of at least this WD.", examples=[0.1])
+    max_wd: float | None = Field(None, description="Only neurons of at most this WD.")
+    wasserstein: bool | None = Field(None, description="Only Wasserstein neurons, or only the others.")
+    limit: int = Field(50, ge=0, description="Most rows on this page.", examples=[50])
+    offset: int = Field(0, ge=0, description="Rows left out before this page.", examples=[0])
 
 
 class Distribution(BaseModel):

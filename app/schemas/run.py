@@ -108,4 +108,7 @@ class Run(BaseModel):
     )
     seconds: float | None = Field(None, description="Time the computation took.", examples=[61.2])
     device: str | None = Field(None, description="Device it ran on.", examples=["cpu"])
+    peak_bytes: int | None = Field(
+        None, description="Peak resident memory of the worker's process, bytes.", examples=[1_300_000_000]
+    )
     versions: dict[str, str] = Field(default_factory=dict, description="Versions of what computed it.")

@@ -1,0 +1,94 @@
+"""A job as people see it, from RQ's record and the live state beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rq.job import JobStatus
+
+from app.errors import WorkerLost
+from app.schemas.health import WorkerInfo
+from app.schemas.job import Job, JobState, Progress
+from app.schemas.problem import Problem
+
+KIND = "explore"
+
+_STATES = {
+    JobStatus.STARTED: JobState.running,
+    JobStatus.FINISHED: JobState.finished,
+    JobStatus.FAILED: JobState.failed,
+    JobStatus.STOPPED: JobState.cancelled,
+    JobStatus.CANCELED: JobState.cancelled,
+}
+
+
+def state_of(status: JobStatus) -> JobState:
+    """The job's state; RQ's created, queued, scheduled and deferred are all `queued` here."""
+    return _STATES.get(status, JobState.queued)
+
+
+def job_view(record: Any, live: Mapping[str, str], *, place: int | None, cancel_asked: bool) -> Job:
+    """The job from RQ's `record` (an rq.job.Job as fetched) and its `live` hash."""
+    state = state_of(record.get_status(refresh=False))
+    queued = state is JobState.queued
+    return Job(
+        id=record.id,
+        kind=KIND,
+        state=state,
+        run=record.args[0],
+        progress=_progress(state, live),
+        place=place if queued else None,
+        worker=None if queued else record.worker_name,
+        device=None if queued else live.get("device"),
+        tries=int(live.get("tries", 0)),
+        cancelling=cancel_asked and not state.final,
+        created_at=_utc(record.created_at),
+        started_at=None if queued else _utc(record.started_at),
+        ended_at=_utc(record.ended_at) if state.final else None,
+        problem=_problem(state, live),
+    )
+
+
+def worker_view(name: str, rq_hash: Mapping[str, str], own: Mapping[str, str], job: str | None) -> WorkerInfo:
+    """A worker from RQ's hash and the one it wrote about its device."""
+    seen = rq_hash.get("last_heartbeat")
+    return WorkerInfo(
+        name=name,
+        state=rq_hash.get("state", "started"),
+        device=own.get("device", ""),
+        memory_bytes=int(own.get("memory_bytes", 0)),
+        gflops=float(own.get("gflops", 0.0)),
+        version=own.get("version", ""),
+        job=job,
+        seen_at=datetime.fromisoformat(seen) if seen else None,
+    )
+
+
+def _progress(state: JobState, live: Mapping[str, str]) -> Progress:
+    kept = Progress.model_validate_json(live["progress"]) if "progress" in live else Progress()
+    if state is JobState.queued:
+        return Progress(block=kept.block, blocks=kept.blocks)
+    if state is JobState.finished:
+        done = {"phase": "finished", "fraction": 1.0, "eta_seconds": None}
+        return kept.model_copy(update=done)
+    if state.final:
+        return kept.model_copy(update={"eta_seconds": None, "tokens_per_second": None})
+    return kept if "progress" in live else Progress(phase="starting")
+
+
+def _problem(state: JobState, live: Mapping[str, str]) -> Problem | None:
+    if state is not JobState.failed:
+        return None
+    if "problem" in live:
+        return Problem.model_validate_json(live["problem"])
+    lost = WorkerLost(
+        "The worker stopped without saying why.",
+        hint="See the job's log, then submit the run again: it goes on.",
+    )
+    return Problem.of(lost)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

@@ -1,0 +1,70 @@
+"""Where everything lies in the store: the one place that builds its keys.
+
+store.json                                  identity of the store
+texts/<sha16>.json                          posted corpora
+runs/<run>/request.json                     what was asked for; written at submit
+runs/<run>/facts.json, tokens.parquet       the token stream and what is known before the first block
+runs/<run>/blocks/<0007>/...                inputs, scores, arrays and (last) the manifest of one block
+runs/<run>/scores.parquet, manifest.json    written at the end; without the manifest a run is incomplete
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+from app.errors import NotFound
+from app.schemas.run import RUN_PATTERN, RunRequest
+
+FORMAT = 1
+ARRAYS = ("counts", "quantiles", "token_positions", "token_values")
+
+STORE = "store.json"
+TEXTS = "texts"
+RUNS = "runs"
+
+_RUN = re.compile(RUN_PATTERN)
+_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
+
+
+def run_id(request: RunRequest, title: str, fingerprint: str) -> str:
+    """The run's id: a readable slug and a digest over request, model content and store format."""
+    canonical = json.dumps(
+        {"request": request.model_dump(mode="json"), "fingerprint": fingerprint, "format": FORMAT},
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:40].strip("-") or "model"
+    return f"{slug}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+def text_digest(text: str) -> str:
+    """The 16 hex digits that name a posted text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def text(digest: str) -> str:
+    """Key of a posted text."""
+    if not re.fullmatch(r"[0-9a-f]{16}", digest):
+        raise NotFound(f"There is no text '{digest}'.", hint="GET /api/v1/corpora lists the posted texts.")
+    return f"{TEXTS}/{digest}.json"
+
+
+def run(run_id: str, name: str = "") -> str:
+    """Key of a run's folder, or of `name` in it. An id that cannot be one is refused: it never becomes a path."""
+    if not _RUN.fullmatch(run_id):
+        raise NotFound(f"There is no run '{run_id}'.", hint="GET /api/v1/runs lists the runs.")
+    return f"{RUNS}/{run_id}/{name}".rstrip("/")
+
+
+def block(run_id: str, layer: int, name: str = "") -> str:
+    """Key of a block's folder, or of `name` in it."""
+    return f"{run(run_id)}/blocks/{layer:04d}/{name}".rstrip("/")
+
+
+def array(projection: str, name: str) -> str:
+    """Name of an array inside its block's folder."""
+    if not _NAME.fullmatch(projection):
+        raise NotFound(f"There is no projection '{projection}'.", hint="See the run's layers.")
+    return f"arrays.zarr/{projection}/{name}"

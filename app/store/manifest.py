@@ -1,0 +1,73 @@
+"""Manifests: what a block or a run consists of, with sizes and checksums. Written last: what has none does not exist."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+from app.schemas.run import RunModel, RunRequest
+from app.store.files import Stamp
+
+
+class FileStamp(BaseModel):
+    """Size in bytes and SHA-256 of one file."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, stamp: Stamp) -> FileStamp:
+        """The record of `stamp`."""
+        return cls(size=stamp.size, sha256=stamp.sha256)
+
+    def matches(self, stamp: Stamp | None) -> bool:
+        """Whether the file is still what it was."""
+        return stamp is not None and (stamp.size, stamp.sha256) == (self.size, self.sha256)
+
+
+class RunRecord(BaseModel):
+    """`request.json`: what was asked for."""
+
+    request: RunRequest
+    model: RunModel
+    corpus_title: str = ""
+    created_at: datetime
+
+
+class RunFacts(BaseModel):
+    """`facts.json`: what is known before the first block."""
+
+    tokens: int = Field(description="Tokens that enter the statistics.")
+    pairs: int = Field(description="Pairs that enter MD.")
+    gaussian_floor: float
+    device: str
+    versions: dict[str, str]
+
+
+class BlockManifest(BaseModel):
+    """`manifest.json` of a block."""
+
+    layer: int
+    neurons: int
+    seconds: float
+    files: dict[str, FileStamp] = Field(description="By name below the block's folder.")
+
+
+class RunManifest(BaseModel):
+    """`manifest.json` of a run."""
+
+    finished_at: datetime
+    neurons: int
+    seconds: float
+    peak_bytes: int | None = None
+    facts: RunFacts
+    files: dict[str, FileStamp] = Field(
+        description="By name below the run's folder; blocks by their manifests."
+    )
+
+
+def digest(text: bytes) -> str:
+    """Short identity of a manifest's bytes."""
+    return hashlib.sha256(text).hexdigest()[:16]

@@ -1,0 +1,258 @@
+"""What pages show: layers, the map, rows, one neuron. Everything cached by run, so that a neuron costs milliseconds.
+
+A run under way can be read as far as it has come: its ranks are then those among the finished blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.errors import Conflict, CorruptStore, NotFound
+from app.schemas.layer import LayerSummary, LayerValues, Metric, RunMap
+from app.schemas.neuron import (
+    Distribution,
+    NeuronDetail,
+    NeuronQuery,
+    NeuronRow,
+    NeuronTokens,
+    Provenance,
+    TokenExample,
+)
+from app.schemas.page import Page
+from app.store import arrays, keys
+from app.store.cache import Cache
+from app.store.scores import ROW_COLUMNS, Scores, ranked
+from app.store.writer import Writer
+
+CONTEXT_TOKENS = 24
+"""Tokens shown before and after an example, inside its window."""
+
+_DAMAGED = "Submit the run again after deleting it, or restore the file from a backup."
+
+
+class Reader(Writer):
+    """Reading of numbers, as schemas."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._scores: Cache[Scores] = Cache(4)
+        self._block_scores: Cache[pa.Table] = Cache(256)
+        self._tokens: Cache[pa.Table] = Cache(4)
+        self._arrays: Cache[Any] = Cache(512)
+
+    def layers(self, run: str) -> list[LayerSummary]:
+        """A summary of each layer, in the model's order."""
+        facts = self.facts(run)
+        return self.scores(run).summaries(facts.gaussian_floor if facts else 0.0)
+
+    def layer_values(self, run: str, layer: int, projection: str, metrics: Sequence[Metric]) -> LayerValues:
+        """Metrics of all neurons of one layer, in the order of their index."""
+        summary = self._summary(run, layer, projection)
+        values = self.scores(run).columns(layer, projection, [m.value for m in metrics]) if metrics else {}
+        return LayerValues(
+            layer=layer, projection=projection, neurons=summary.neurons, summary=summary, metrics=values
+        )
+
+    def run_map(self, run: str, metric: Metric, bins: int, projection: str | None = None) -> RunMap:
+        """The overview of the run."""
+        return self.scores(run).map(metric, bins, projection)
+
+    def neurons(self, run: str, query: NeuronQuery) -> Page[NeuronRow]:
+        """A page of neurons."""
+        scores = self.scores(run)
+        rows = scores.page(query).to_pylist()
+        return Page(
+            items=[NeuronRow(**row) for row in rows],
+            total=scores.count(query),
+            limit=query.limit,
+            offset=query.offset,
+        )
+
+    def neurons_table(self, run: str, query: NeuronQuery) -> pa.Table:
+        """The same rows as an Arrow table, for CSV and Parquet; columns as in `NeuronRow`."""
+        return self.scores(run).page(query)
+
+    def neuron(self, run: str, layer: int, projection: str, index: int) -> NeuronDetail:
+        """All that is known of one neuron. Raises NotFound, CorruptStore."""
+        scores = self.scores(run)
+        row = scores.row(layer, projection, index)
+        if row is None:
+            summary = self._summary(run, layer, projection)
+            raise NotFound(
+                f"There is no neuron {index} in {projection} of block {layer}: it has {summary.neurons}, from 0.",
+                hint="See the layer's neurons.",
+            )
+        read = {name: self._array_row(run, layer, projection, name, index) for name in keys.ARRAYS}
+        return NeuronDetail(
+            **{name: row[name] for name in ROW_COLUMNS},
+            layer_neurons=self._summary(run, layer, projection).neurons,
+            run_neurons=scores.neurons,
+            distribution=Distribution(
+                low=row["low"],
+                high=row["high"],
+                counts=read["counts"].tolist(),
+                quantiles=read["quantiles"].tolist(),
+            ),
+            tokens=self._examples(run, read["token_positions"], read["token_values"]),
+            provenance=self._provenance(run),
+        )
+
+    def tokens(self, run: str) -> pa.Table:
+        """The run's token stream (`writer.TOKENS_SCHEMA`)."""
+        key = keys.run(run, "tokens.parquet")
+
+        def load() -> pa.Table:
+            data = self.files.read(key)
+            if data is None:
+                raise CorruptStore(f"'{key}' is missing.", hint=_DAMAGED)
+            return self._read(key, lambda: _parquet_table(data))
+
+        return self._tokens.get((run,), load)
+
+    def scores(self, run: str) -> Scores:
+        """The ranked scores of the run as far as it has come. Raises Conflict before its first block is done."""
+        record, manifest = self.record(run), self.manifest(run)
+        if manifest is not None:
+            return self._scores.get((run, "finished"), lambda: Scores(self._finished_table(run)))
+        done = self.blocks_done(run)
+        if not done:
+            raise Conflict(
+                f"No block of run '{run}' is finished yet.",
+                hint="Wait for its job, or submit it again to go on.",
+            )
+
+        def join() -> Scores:
+            blocks = [
+                self._block_scores.get((run, layer), lambda layer=layer: self.read_block_scores(run, layer))  # type: ignore[misc]
+                for layer in done
+            ]
+            projections = [p.name for p in record.model.projections]
+            return Scores(ranked(pa.concat_tables(blocks), projections, record.request.top_share))
+
+        return self._scores.get((run, tuple(done)), join)
+
+    def forget(self, run: str) -> None:
+        """Drop what is cached of a run."""
+        super().forget(run)
+        for cache in (self._scores, self._block_scores, self._tokens, self._arrays):
+            cache.forget(run)
+
+    def _finished_table(self, run: str) -> pa.Table:
+        key = keys.run(run, "scores.parquet")
+        manifest, data = self.manifest(run), self.files.read(key)
+        if data is None:
+            raise CorruptStore(f"'{key}' is missing.", hint=_DAMAGED)
+        if manifest is None or len(data) != manifest.files["scores.parquet"].size:
+            raise CorruptStore(
+                f"'{key}' has {len(data)} bytes and does not match its manifest.", hint=_DAMAGED
+            )
+        return self._read(key, lambda: _parquet_table(data))
+
+    def _summary(self, run: str, layer: int, projection: str) -> LayerSummary:
+        for summary in self.layers(run):
+            if (summary.layer, summary.projection) == (layer, projection):
+                return summary
+        model = self.record(run).model
+        if 0 <= layer < model.blocks and projection in {p.name for p in model.projections}:
+            if self.manifest(run) is None:
+                raise Conflict(
+                    f"Block {layer} of run '{run}' is not finished yet.",
+                    hint="Wait for its job to come so far.",
+                )
+            raise NotFound(f"Block {layer} has no {projection}.", hint="See the run's layers.")
+        names = ", ".join(p.name for p in model.projections)
+        raise NotFound(
+            f"There is no layer {projection} in block {layer}.",
+            hint=f"Blocks go from 0 to {model.blocks - 1}; projections are {names}.",
+        )
+
+    def _array_row(
+        self, run: str, layer: int, projection: str, name: str, index: int
+    ) -> np.ndarray[Any, Any]:
+        key = keys.block(run, layer, keys.array(projection, name))
+
+        def load() -> Any:
+            self._check_sizes(run, layer, keys.array(projection, name))
+            path = self.files.path(key)
+            if self.files.local is not None:
+                return arrays.open_local(Path(path))
+            return arrays.open_remote(self.files.fs.unstrip_protocol(path))
+
+        opened = self._read(key, lambda: self._arrays.get((run, layer, projection, name), load))
+        return np.asarray(self._read(key, lambda: opened[index]))
+
+    def _check_sizes(self, run: str, layer: int, folder: str) -> None:
+        manifest = self.block_manifest(run, layer)
+        for name, stamp in (manifest.files if manifest else {}).items():
+            if name.startswith(f"{folder}/"):
+                key = keys.block(run, layer, name)
+                size = self.files.size(key)
+                if size != stamp.size:
+                    raise CorruptStore(f"'{key}' has {size} bytes instead of {stamp.size}.", hint=_DAMAGED)
+
+    def _read(self, key: str, read: Callable[[], Any]) -> Any:
+        """`read()`, with whatever a damaged file makes its library raise turned into CorruptStore."""
+        try:
+            return read()
+        except (CorruptStore, NotFound):
+            raise
+        except Exception as error:  # zarr, zstd, crc32c and Arrow each raise their own classes
+            raise CorruptStore(f"'{key}' cannot be read: {error}", hint=_DAMAGED) from error
+
+    def _examples(
+        self, run: str, positions: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
+    ) -> NeuronTokens:
+        table = self.tokens(run)
+        lists = [
+            [_example(table, int(p), float(v)) for p, v in zip(row, vals, strict=True) if p >= 0]
+            for row, vals in zip(positions, values, strict=True)
+        ]
+        return NeuronTokens(high=lists[0], low=lists[1], random=lists[2])
+
+    def _provenance(self, run: str) -> Provenance:
+        record, facts = self.record(run), self.facts(run)
+        if facts is None:
+            raise CorruptStore(f"'{keys.run(run, 'facts.json')}' is missing.", hint=_DAMAGED)
+        return Provenance(
+            run=run,
+            model=record.model.title,
+            model_fingerprint=record.model.fingerprint,
+            corpus=record.corpus_title or record.request.corpus,
+            tokens=facts.tokens,
+            window=record.request.window,
+            pairs=facts.pairs,
+            seed=record.request.seed,
+            gaussian_floor=facts.gaussian_floor,
+            versions=facts.versions,
+        )
+
+
+def _parquet_table(data: bytes) -> pa.Table:
+    return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+
+
+def _example(table: pa.Table, position: int, value: float) -> TokenExample:
+    start = max(0, position - CONTEXT_TOKENS)
+    rows = table.slice(start, position + CONTEXT_TOKENS + 1 - start).to_pydict()
+    here = position - start
+    window = rows["window"][here]
+    near = [
+        (i, piece)
+        for i, (w, piece) in enumerate(zip(rows["window"], rows["piece"], strict=True))
+        if w == window
+    ]
+    return TokenExample(
+        position=position,
+        window=window,
+        offset=rows["offset"][here],
+        value=value,
+        token=rows["piece"][here],
+        before="".join(piece for i, piece in near if i < here),
+        after="".join(piece for i, piece in near if i > here),
+    )
