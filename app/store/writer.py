@@ -29,6 +29,7 @@ TOKENS_SCHEMA = pa.schema(
     ]
 )
 
+INPUTS = "inputs.safetensors"
 _HINT = "Submit the run again: damaged blocks are computed anew, the others are kept."
 
 
@@ -40,23 +41,30 @@ class Writer(Records):
         self.files.write(keys.run(run, "tokens.parquet"), _parquet(tokens.cast(TOKENS_SCHEMA)))
         self.files.write(keys.run(run, "facts.json"), facts.model_dump_json(indent=1).encode())
 
+    def write_inputs(self, run: str, layer: int, inputs: Iterable[Buffer]) -> Stamp:
+        """A block's inputs, before it is run: a safetensors file in parts, key "inputs" (tokens, d_model).
+
+        From here until `write_block` the block does not exist.
+        """
+        self.drop_block(run, layer)
+        return self.files.write(keys.block(run, layer, INPUTS), inputs)
+
     def write_block(
         self,
         run: str,
         layer: int,
-        inputs: Iterable[Buffer],
+        inputs: Stamp,
         table: pa.Table,
         arrays: Mapping[str, Mapping[str, np.ndarray[Any, Any]]],
         seconds: float,
     ) -> BlockManifest:
-        """All of one block.
+        """The rest of one block, and last its manifest.
 
-        `inputs`: a safetensors file in parts, key "inputs" (tokens, d_model). `table`: rows of `scores.SCHEMA`.
-        `arrays[projection][name]`: one row per neuron, names as in `keys.ARRAYS`.
+        `inputs`: what `write_inputs` gave. `table`: rows of `scores.SCHEMA`. `arrays[projection][name]`: one row per
+        neuron, names as in `keys.ARRAYS`. `seconds`: the time its computation took.
         """
-        self.drop_block(run, layer)
         files: dict[str, Stamp] = {
-            "inputs.safetensors": self.files.write(keys.block(run, layer, "inputs.safetensors"), inputs),
+            INPUTS: inputs,
             "scores.parquet": self.files.write(
                 keys.block(run, layer, "scores.parquet"), _parquet(table.cast(scores.SCHEMA))
             ),
@@ -83,7 +91,7 @@ class Writer(Records):
 
     def read_inputs(self, run: str, layer: int) -> bytes:
         """The safetensors file of a finished block's inputs. Raises CorruptStore."""
-        return self._checked(run, layer, "inputs.safetensors")
+        return self._checked(run, layer, INPUTS)
 
     def read_block_scores(self, run: str, layer: int) -> pa.Table:
         """The scores of a finished block (`scores.SCHEMA`). Raises CorruptStore."""
