@@ -92,6 +92,9 @@ class Engine(SpawnWorker):  # type: ignore[misc]
 
     # The job's process
 
+    def _dump_worker_config(self) -> bytes:
+        return b""  # RQ pickles the worker for its own kind of process; ours reads the environment
+
     def fork_work_horse(self, job: Any, queue: Any) -> None:
         """Start `python -m worker.horse` in a process group of its own."""
         env = {
