@@ -1,0 +1,43 @@
+"""Histograms and quantiles of many ascending rows, each over its own range.
+
+Both are read off the sorted rows: a bin's count is the difference of two searches, a quantile lies between two
+neighbours. The results are those of `numpy.histogram(row, bins)` and `numpy.quantile(row, k / parts)`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BINS = 256
+QUANTILES = 257
+
+
+def histogram(rows: Tensor, bins: int = BINS) -> Tensor:
+    """Counts in `bins` equally wide bins over each row's range; the last bin holds its upper edge.
+
+    rows: (neurons, n) ascending. Returns (neurons, bins) int32; each row sums to n. A row of equal values is
+    counted in the last bin.
+    """
+    low, high = rows[:, :1].double(), rows[:, -1:].double()
+    steps = torch.arange(bins + 1, dtype=torch.float64, device=rows.device)
+    edges = low + steps * ((high - low) / bins)
+    # The least number of the rows' dtype at or above an edge: comparing with it equals comparing with the edge.
+    rounded = edges.to(rows.dtype)
+    above = torch.nextafter(rounded, torch.full_like(rounded, torch.inf))
+    rounded = torch.where(rounded.double() < edges, above, rounded)
+    below = torch.searchsorted(rows, rounded)
+    below[:, 0] = 0
+    below[:, -1] = rows.shape[1]
+    return below.diff(dim=1).to(torch.int32)
+
+
+def quantiles(rows: Tensor, parts: int = QUANTILES) -> Tensor:
+    """Quantiles at 0, 1/(parts-1), ..., 1, linear between neighbours; (neurons, n) ascending to (neurons, parts)."""
+    last = rows.shape[1] - 1
+    place = torch.arange(parts, dtype=torch.float64, device=rows.device) * (last / (parts - 1))
+    left = place.floor().long().clamp(0, last)
+    right = (left + 1).clamp_max(last)
+    share = place - left
+    lower, upper = rows[:, left].double(), rows[:, right].double()
+    return torch.lerp(lower, upper, share.expand_as(lower)).to(rows.dtype)

@@ -1,0 +1,56 @@
+"""Mean, standard deviation, skew and excess kurtosis of many rows, and the rows standardised.
+
+Safe in float32 for means far larger than the spread: rows are first shifted by a pivot (their mean, rounded to the
+rows' own dtype), a subtraction float32 carries out almost without loss, then scaled to at most 1 so that no power
+overflows; the powers are summed in float64, and the small distance between pivot and true mean is taken out by the
+usual shift formulas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Population moments of each row, float64 (neurons,); skew and kurtosis are NaN where `std` is 0."""
+
+    mean: Tensor
+    std: Tensor
+    skew: Tensor
+    """Third standardised moment, 0 for a Gaussian."""
+    kurtosis: Tensor
+    """Fourth standardised moment less 3, 0 for a Gaussian."""
+
+
+def standardise(rows: Tensor) -> tuple[Moments, Tensor]:
+    """Moments of ascending rows, and the rows less their mean over their standard deviation.
+
+    rows: (neurons, n) of any float dtype, each row ascending. Returns the moments and a new (neurons, n) tensor in
+    the rows' dtype, NaN or infinite in rows of equal values.
+    """
+    count = rows.shape[1]
+    mean = rows.sum(dim=1, dtype=torch.float64) / count
+    unit = rows - mean.to(rows.dtype)[:, None]
+    scale = torch.maximum(unit[:, 0].abs(), unit[:, -1].abs())
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    unit /= scale[:, None]
+    square = unit * unit
+    first, second, third, fourth = (
+        power.sum(dim=1, dtype=torch.float64) / count
+        for power in (unit, square, square * unit, square.square())
+    )
+    variance = (second - first**2).clamp_min(0.0)
+    record = Moments(
+        mean=mean,
+        std=variance.sqrt() * scale.double(),
+        skew=(third - 3.0 * first * second + 2.0 * first**3) / variance**1.5,
+        kurtosis=(fourth - 4.0 * first * third + 6.0 * first**2 * second - 3.0 * first**4) / variance**2
+        - 3.0,
+    )
+    unit *= variance.rsqrt().to(rows.dtype)[:, None]
+    unit -= (first * variance.rsqrt()).to(rows.dtype)[:, None]
+    return record, unit
