@@ -29,7 +29,7 @@ def file_parts(batches: Sequence[Tensor]) -> Iterator[memoryview]:
     yield memoryview(len(header).to_bytes(8, "little") + header)
     for batch in batches:
         # numpy has no bfloat16: the bytes go out as they are
-        yield memoryview(batch.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        yield batch.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def split_file(data: bytes, shapes: Iterable[torch.Size], device: torch.device) -> list[Tensor]:
