@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from worker.numerics.errors import NumericsFailure
+from worker.numerics.sorting import by_rows
 
 _CHUNK_VALUES = 1 << 24
 """Input values that are looked at together: 64 MiB of float32."""
@@ -98,13 +99,16 @@ def mapping_difficulty(outputs: Tensor, layer: PairDistances) -> Tensor:
 
 
 def _row_median(values: Tensor) -> Tensor:
-    """Median of each row, the mean of the two middle values for even counts; (rows, n) to (rows,) float64."""
-    count = values.shape[1]
-    upper = count // 2
+    """Median of each row, the mean of the two middle values for even counts; (rows, n) to (rows,) float64.
+
+    Reorders `values` on the CPU.
+    """
+    middle = values.shape[1] // 2
     if values.device.type == "cpu":
-        ordered = np.partition(values.numpy(), [max(upper - 1, 0), upper], axis=1)
-        middle = torch.from_numpy(ordered[:, [upper if count % 2 else upper - 1, upper]])
+        by_rows(lambda part: part.partition(middle, axis=1), values.numpy())
     else:
-        ordered_rows = values.sort(dim=1).values
-        middle = ordered_rows[:, [upper if count % 2 else upper - 1, upper]]
-    return middle.double().mean(dim=1)
+        values = values.sort(dim=1).values
+    upper = values[:, middle].double()
+    if values.shape[1] % 2:
+        return upper
+    return 0.5 * (upper + values[:, :middle].amax(dim=1).double())

@@ -19,7 +19,7 @@ from worker.numerics.mapping import PairDistances, mapping_difficulty
 from worker.numerics.moments import standardise
 from worker.numerics.reference import ScoreReference
 from worker.numerics.sorting import sorted_rows
-from worker.numerics.tokens import highest, values_at
+from worker.numerics.tokens import highest, lowest, values_at
 from worker.numerics.wasserstein import wasserstein_to_normal
 
 _CHUNK_VALUES = {"cpu": 1 << 19, "cuda": 1 << 26}
@@ -96,8 +96,8 @@ def _score_chunk(
     device = outputs.device
     positions = torch.stack(
         [
-            highest(outputs),
-            highest(-outputs),
+            highest(outputs, ordered),
+            lowest(outputs, ordered),
             reference.random_tokens.to(device).expand(len(outputs), -1),
         ],
         dim=1,

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worker.numerics.selection import places_above, places_below
+
 EXAMPLES = 16
 """Tokens of each kind that are kept."""
 
@@ -20,26 +22,33 @@ def random_positions(tokens: int, seed: int, count: int = EXAMPLES) -> Tensor:
     return torch.from_numpy(np.pad(chosen, (0, count - len(chosen)), constant_values=-1))
 
 
-def highest(outputs: Tensor, count: int = EXAMPLES) -> Tensor:
+def highest(outputs: Tensor, ordered: Tensor, count: int = EXAMPLES) -> Tensor:
     """Positions of the highest values of each row, the highest first; among equals the lowest position first.
 
-    outputs: (neurons, tokens). Returns (neurons, count) int64; with fewer tokens than `count`, -1 fills the rest.
+    outputs, ordered: (neurons, tokens) float, as they are and with each row ascending.
+    Returns (neurons, count) int64; with fewer tokens than `count`, -1 fills the rest.
     """
-    tokens = outputs.shape[1]
-    kept = min(count, tokens)
-    values, positions = torch.topk(outputs, min(kept + 1, tokens), dim=1)
-    if tokens > kept:
-        # `topk` may take any of the equals at its border; rows that have some are sorted stably instead.
-        tied = (values[:, kept - 1] == values[:, kept]).nonzero()[:, 0]
-        values, positions = values[:, :kept], positions[:, :kept]
-        if tied.numel():
-            order = torch.sort(outputs[tied], dim=1, descending=True, stable=True).indices
-            positions[tied] = order[:, :kept]
-            values = outputs.gather(1, positions)
-    by_position, order = positions.sort(dim=1)
-    order = torch.sort(values.gather(1, order), dim=1, descending=True, stable=True).indices
-    found = by_position.gather(1, order)
-    return torch.nn.functional.pad(found, (0, count - kept), value=-1)
+    kept = min(count, outputs.shape[1])
+    least = ordered[:, -kept].unsqueeze(1)
+    rows, columns = places_above(outputs, torch.nextafter(least, torch.full_like(least, -torch.inf)))
+    return _first(rows, columns, -outputs[rows, columns], outputs.shape[0], kept, count)
+
+
+def lowest(outputs: Tensor, ordered: Tensor, count: int = EXAMPLES) -> Tensor:
+    """Positions of the lowest values of each row, the lowest first; otherwise as `highest`."""
+    kept = min(count, outputs.shape[1])
+    most = ordered[:, kept - 1].unsqueeze(1)
+    rows, columns = places_below(outputs, torch.nextafter(most, torch.full_like(most, torch.inf)))
+    return _first(rows, columns, outputs[rows, columns], outputs.shape[0], kept, count)
+
+
+def _first(rows: Tensor, columns: Tensor, keys: Tensor, neurons: int, kept: int, count: int) -> Tensor:
+    """The `kept` columns of each row with the lowest keys, of candidates given row by row, columns ascending."""
+    order = torch.sort(keys, stable=True).indices
+    order = order[torch.sort(rows[order], stable=True).indices]
+    starts = torch.searchsorted(rows, torch.arange(neurons, device=rows.device))
+    places = starts[:, None] + torch.arange(kept, device=rows.device)
+    return torch.nn.functional.pad(columns[order][places], (0, count - kept), value=-1)
 
 
 def values_at(outputs: Tensor, positions: Tensor) -> Tensor:

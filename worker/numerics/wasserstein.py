@@ -11,7 +11,8 @@ q_i = Phi^-1(i/n) and the mean of Phi^-1 over piece i, m_i = n (phi(q_(i-1)) - p
 - where it lies inside, the sign changes once, at u = Phi(y_(i)), and the piece is
   y_(i) (2u - (2i-1)/n) + 2 phi(y_(i)) - phi(q_(i-1)) - phi(q_i).
 
-The second case is rare (about the square root of n), so it is a correction to the few pieces concerned.
+The second case is rare (about the square root of n), so it is a correction to the few pieces concerned: they are
+found among those whose |y_(i) - m_i| is below the piece's larger half, max(q_i - m_i, m_i - q_(i-1)).
 The authors compare with one random normal sample instead, which adds noise (7e-3 at n = 16,384).
 """
 
@@ -24,6 +25,8 @@ import numpy as np
 import torch
 from scipy.special import ndtri
 from torch import Tensor
+
+from worker.numerics.selection import places_below
 
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 
@@ -38,6 +41,8 @@ class NormalTable:
     """(n + 1,) float64: phi at these quantiles; 0 at both ends."""
     means: Tensor
     """(n,) float64: mean of Phi^-1 over each of n equal pieces of (0, 1)."""
+    halves: Tensor
+    """(n,) float64: the larger distance from that mean to an end of the piece; infinite in the first and last."""
 
     @property
     def size(self) -> int:
@@ -46,7 +51,8 @@ class NormalTable:
 
     def to(self, device: torch.device) -> NormalTable:
         """The same table on `device`."""
-        return NormalTable(self.quantiles.to(device), self.densities.to(device), self.means.to(device))
+        moved = (self.quantiles, self.densities, self.means, self.halves)
+        return NormalTable(*(part.to(device) for part in moved))
 
 
 def normal_table(size: int) -> NormalTable:
@@ -54,7 +60,8 @@ def normal_table(size: int) -> NormalTable:
     quantiles = ndtri(np.arange(size + 1) / size)
     densities = np.exp(-0.5 * quantiles**2) * _INV_SQRT_2PI
     means = size * (densities[:-1] - densities[1:])
-    return NormalTable(torch.from_numpy(quantiles), torch.from_numpy(densities), torch.from_numpy(means))
+    halves = np.maximum(quantiles[1:] - means, means - quantiles[:-1])
+    return NormalTable(*(torch.from_numpy(part) for part in (quantiles, densities, means, halves)))
 
 
 def wasserstein_to_normal(standardised: Tensor, table: NormalTable) -> Tensor:
@@ -64,24 +71,21 @@ def wasserstein_to_normal(standardised: Tensor, table: NormalTable) -> Tensor:
     Returns (neurons,) float64. The sums run in float64; with float32 input the result is within 1e-7 of
     the float64 one.
     """
-    means = table.means.to(standardised.dtype)
+    means, halves = table.means.to(standardised.dtype), table.halves.to(standardised.dtype)
     pieces = (standardised - means).abs_()
     total = pieces.sum(dim=1, dtype=torch.float64)
-    lower = table.quantiles[:-1].to(standardised.dtype)
-    upper = table.quantiles[1:].to(standardised.dtype)
-    rows, columns = ((standardised > lower) & (standardised < upper)).nonzero(as_tuple=True)
+    rows, columns = places_below(pieces, halves)
+    y, simple = standardised[rows, columns].double(), pieces[rows, columns].double()
+    inside = (y > table.quantiles[columns]) & (y < table.quantiles[columns + 1])
+    correction = torch.where(inside, table.size * _crossing_piece(y, columns, table) - simple, 0.0)
     # On a GPU `index_put_` adds in a fixed order, `index_add_` does not.
-    total.index_put_((rows,), _crossing(standardised, pieces, rows, columns, table), accumulate=True)
+    total.index_put_((rows,), correction, accumulate=True)
     return total / table.size
 
 
-def _crossing(values: Tensor, pieces: Tensor, rows: Tensor, columns: Tensor, table: NormalTable) -> Tensor:
-    """n times (exact piece - |y - m| / n) of the pieces in which y crosses the normal's quantile function."""
-    y = values[rows, columns].double()
-    size = table.size
+def _crossing_piece(y: Tensor, piece: Tensor, table: NormalTable) -> Tensor:
+    """The integral over a piece inside which y crosses the normal's quantile function; all float64."""
     below: Tensor = torch.special.ndtr(y)
     density = torch.exp(-0.5 * y * y) * _INV_SQRT_2PI
-    middle = (columns.double() + 0.5) / size
-    edges = table.densities[columns] + table.densities[columns + 1]
-    exact = 2.0 * y * (below - middle) + 2.0 * density - edges
-    return size * exact - pieces[rows, columns].double()
+    middle = (piece.double() + 0.5) / table.size
+    return 2.0 * y * (below - middle) + 2.0 * density - table.densities[piece] - table.densities[piece + 1]

@@ -13,7 +13,7 @@ from worker.numerics import scoring
 from worker.numerics.errors import NumericsFailure
 from worker.numerics.reference import score_reference
 from worker.numerics.scoring import NeuronScores, score_outputs
-from worker.numerics.tokens import highest, random_positions
+from worker.numerics.tokens import highest, lowest, random_positions
 from worker.numerics.weights import weight_stats
 
 
@@ -112,15 +112,18 @@ def test_few_tokens_leave_places_empty() -> None:
 
 def test_highest_breaks_ties_by_position() -> None:
     outputs = torch.tensor([[1.0, 5.0, 5.0, 2.0, 5.0, 5.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
-    assert highest(outputs, 3).tolist() == [[1, 2, 4], [0, 1, 2]]
-    assert highest(outputs, 5).tolist() == [[1, 2, 4, 5, 3], [0, 1, 2, 3, 4]]
-    assert highest(-outputs, 2).tolist() == [[0, 3], [0, 1]]
+    assert highest(outputs, outputs.sort(dim=1).values, 3).tolist() == [[1, 2, 4], [0, 1, 2]]
+    assert highest(outputs, outputs.sort(dim=1).values, 5).tolist() == [[1, 2, 4, 5, 3], [0, 1, 2, 3, 4]]
+    assert lowest(outputs, outputs.sort(dim=1).values, 2).tolist() == [[0, 3], [0, 1]]
 
 
 def test_highest_equals_a_stable_sort() -> None:
     outputs = torch.from_numpy(np.random.default_rng(0).integers(0, 60, (40, 500)).astype(np.float32))
     truth = np.argsort(-outputs.numpy(), axis=1, kind="stable")[:, :16]
-    np.testing.assert_array_equal(highest(outputs), truth)
+    ordered = outputs.sort(dim=1).values
+    np.testing.assert_array_equal(highest(outputs, ordered), truth)
+    lowest_truth = np.argsort(outputs.numpy(), axis=1, kind="stable")[:, :16]
+    np.testing.assert_array_equal(lowest(outputs, ordered), lowest_truth)
 
 
 def test_random_positions_are_different_seeded_and_ascending() -> None:
