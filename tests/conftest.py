@@ -1,0 +1,92 @@
+"""What every kind of test shares: a clean environment, and the demo, started once as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WASSERSCOPE = Path(sys.executable).with_name("wasserscope")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clean_environment() -> None:
+    """Settings of whoever runs the tests must not reach them."""
+    for name in [name for name in os.environ if name.startswith("WASSERSCOPE_")]:
+        del os.environ[name]
+    os.environ.pop("REDIS_URL", None)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@dataclass
+class Demo:
+    """`wasserscope up --explore demo` under way: its process, address, folder and what it has printed."""
+
+    process: subprocess.Popen[str]
+    url: str
+    folder: Path
+    output: Path
+
+    def printed(self) -> str:
+        return self.output.read_text(encoding="utf-8", errors="replace")
+
+    def get(self, path: str, **params: Any) -> Any:
+        answer = httpx.get(f"{self.url}/api/v1{path}", params=params, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def wait_for(self, text: str, seconds: float) -> None:
+        """Wait until `text` is printed; fail with the whole output when the process ends or time is up."""
+        end = time.monotonic() + seconds
+        while text not in self.printed():
+            if self.process.poll() is not None or time.monotonic() > end:
+                pytest.fail(f"{text!r} was never printed (exit code {self.process.poll()}):\n{self.printed()}")
+            time.sleep(0.1)
+
+    def interrupt(self, seconds: float = 30) -> int:
+        """Ctrl-C, as a terminal sends it; the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(seconds)
+
+
+def free_port() -> int:
+    """A port nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_demo(folder: Path, name: str = "demo") -> Demo:
+    """The demo on a store in `folder`, on a port of its own."""
+    port = free_port()
+    output = folder / f"{name}.log"
+    env = {**os.environ, "WASSERSCOPE_STORE": str(folder / "store"), "WASSERSCOPE_CACHE": str(folder / "cache"), "WASSERSCOPE_PORT": str(port)}
+    with output.open("w") as stream:
+        process = subprocess.Popen([str(WASSERSCOPE), "up", "--explore", "demo"], stdout=stream, stderr=subprocess.STDOUT, env=env, cwd=folder, text=True)
+    return Demo(process, f"http://127.0.0.1:{port}", folder, output)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo with its finished run; ended with Ctrl-C."""
+    running = start_demo(tmp_path_factory.mktemp("demo"))
+    try:
+        running.wait_for("/neurons/", seconds=280)
+        yield running
+    finally:
+        if running.process.poll() is None:
+            try:
+                running.interrupt()
+            except subprocess.TimeoutExpired:
+                running.process.kill()
