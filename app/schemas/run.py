@@ -8,6 +8,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas.corpus import CORPUS_PATTERN
+from app.schemas.job import Job
 from app.schemas.model import MODEL_PATTERN, Projection
 
 RUN_PATTERN = r"^[a-z0-9][a-z0-9-]{7,63}$"
@@ -112,3 +113,12 @@ class Run(BaseModel):
         None, description="Peak resident memory of the worker's process, bytes.", examples=[1_300_000_000]
     )
     versions: dict[str, str] = Field(default_factory=dict, description="Versions of what computed it.")
+
+
+class RunSubmitted(BaseModel):
+    """What became of a submitted request."""
+
+    run: Run
+    job: Job | None = Field(
+        None, description="The job at work on it; null when the run was finished already."
+    )
