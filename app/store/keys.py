@@ -28,13 +28,15 @@ _RUN = re.compile(RUN_PATTERN)
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
 
 
-def run_id(request: RunRequest, title: str, fingerprint: str) -> str:
-    """The run's id: a readable slug and a digest over request, model content and store format."""
-    canonical = json.dumps(
-        {"request": request.model_dump(mode="json"), "fingerprint": fingerprint, "format": FORMAT},
-        sort_keys=True,
-        separators=(",", ":"),
-    )
+def run_id(request: RunRequest, title: str, fingerprint: str, corpus: str = "") -> str:
+    """The run's id: a readable slug and a digest over request, content of model and corpus, and store format.
+
+    `fingerprint` and `corpus` identify contents; an empty `corpus` means its name alone identifies it.
+    """
+    content = {"request": request.model_dump(mode="json"), "fingerprint": fingerprint, "format": FORMAT}
+    if corpus:
+        content["corpus"] = corpus
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:40].strip("-") or "model"
     return f"{slug}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 

@@ -33,6 +33,7 @@ class RunRecord(BaseModel):
     request: RunRequest
     model: RunModel
     corpus_title: str = ""
+    corpus_fingerprint: str = Field("", description="Of the corpus' text; empty when it was not at hand.")
     created_at: datetime
 
 

@@ -107,11 +107,20 @@ class Records:
                 )
         return found
 
-    def create_run(self, request: RunRequest, model: RunModel, corpus_title: str = "") -> str:
-        """The id of the run of `request` on this very model; its record is written if there is none yet."""
-        run = keys.run_id(request, model.title, model.fingerprint)
+    def create_run(
+        self, request: RunRequest, model: RunModel, corpus_title: str = "", corpus_fingerprint: str = ""
+    ) -> str:
+        """The id of the run of `request` on this very model and text; its record is written if there is none yet.
+
+        `corpus_fingerprint`: of the text, where it is at hand; without one the corpus' name stands for its content.
+        """
+        run = keys.run_id(request, model.title, model.fingerprint, corpus_fingerprint)
         record = RunRecord(
-            request=request, model=model, corpus_title=corpus_title, created_at=datetime.now(UTC)
+            request=request,
+            model=model,
+            corpus_title=corpus_title,
+            corpus_fingerprint=corpus_fingerprint,
+            created_at=datetime.now(UTC),
         )
         self.files.create(keys.run(run, "request.json"), record.model_dump_json(indent=1).encode())
         return run

