@@ -17,6 +17,7 @@ from worker.numerics.errors import NumericsFailure
 
 DAMPING_TRIES = 6
 """The damping asked for, then ten times as much, up to 100,000 times."""
+_PANEL = 384
 _DOUBLE_ABOVE = 1e5
 """Bound of the condition number above which the factorisation runs in float64."""
 
@@ -57,9 +58,8 @@ def hessian(inputs: Tensor) -> Hessian:
 
 def add_inputs(running: Hessian | None, inputs: Tensor) -> Hessian:
     """H of the tokens seen so far and (tokens, in) more: for inputs that come in batches."""
-    values = inputs.detach().float()
-    matrix = values.T @ values
-    tokens = values.shape[0]
+    tokens = inputs.shape[0]
+    matrix = gram(inputs.detach().float())
     matrix *= 2.0 / max(tokens, 1)
     if not bool(torch.isfinite(matrix.diagonal()).all()):
         first = int((~torch.isfinite(matrix.diagonal())).nonzero()[0, 0])
@@ -68,6 +68,17 @@ def add_inputs(running: Hessian | None, inputs: Tensor) -> Hessian:
             hint="Check the model's weights; 16-bit models can overflow: try bfloat16 or float32.",
         )
     return Hessian(matrix, tokens) if running is None else merge(running, Hessian(matrix, tokens))
+
+
+def gram(values: Tensor) -> Tensor:
+    """X^T X of (tokens, in), by panels of columns: what lies below the diagonal is mirrored, not computed."""
+    width = values.shape[1]
+    matrix = torch.empty(width, width, dtype=values.dtype, device=values.device)
+    for start in range(0, width, _PANEL):
+        stop = min(start + _PANEL, width)
+        torch.mm(values[:, start:stop].T, values[:, start:], out=matrix[start:stop, start:])
+        matrix[stop:, start:stop] = matrix[start:stop, stop:].T
+    return matrix
 
 
 def merge(one: Hessian, other: Hessian) -> Hessian:
@@ -124,7 +135,7 @@ def _try_factors(matrices: Tensor, diagonal: Tensor, added: Tensor) -> tuple[Ten
     if bool((bound > _DOUBLE_ABOVE).any()) and damped.device.type != "mps":
         damped = damped.double()
     lower, info = torch.linalg.cholesky_ex(damped.flip(1, 2))
-    upper: Tensor = _inverse_lower(lower).flip(1, 2).float()
+    upper = _inverse_lower(lower).flip(1, 2).float()
     good: Tensor = (info == 0) & torch.isfinite(upper.sum(dim=2)).all(dim=1)
     return upper, good
 
@@ -137,7 +148,8 @@ def _inverse_lower(lower: Tensor) -> Tensor:
     size = lower.shape[-1]
     if size <= 96:
         identity = torch.eye(size, dtype=lower.dtype, device=lower.device)
-        return torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
+        solved: Tensor = torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
+        return solved
     half = size // 2
     inverse = torch.zeros_like(lower)
     first = _inverse_lower(lower[:, :half, :half])

@@ -19,17 +19,23 @@ def histogram(rows: Tensor, bins: int = BINS) -> Tensor:
     rows: (neurons, n) ascending. Returns (neurons, bins) int32; each row sums to n. A row of equal values is
     counted in the last bin.
     """
-    low, high = rows[:, :1].double(), rows[:, -1:].double()
-    steps = torch.arange(bins + 1, dtype=torch.float64, device=rows.device)
-    edges = low + steps * ((high - low) / bins)
+    return count_between(rows, rows[:, 0], rows[:, -1], bins)
+
+
+def count_between(rows: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
+    """Counts in `bins` equally wide bins from `low` to `high`, (neurons,) each, between which all values lie.
+
+    rows: (neurons, n) ascending. Returns (neurons, bins) int32.
+    """
+    steps = torch.arange(1, bins, dtype=torch.float64, device=rows.device)
+    edges = low.double()[:, None] + steps * ((high.double() - low.double())[:, None] / bins)
     # The least number of the rows' dtype at or above an edge: comparing with it equals comparing with the edge.
     rounded = edges.to(rows.dtype)
     above = torch.nextafter(rounded, torch.full_like(rounded, torch.inf))
     rounded = torch.where(rounded.double() < edges, above, rounded)
-    below = torch.searchsorted(rows, rounded)
-    below[:, 0] = 0
-    below[:, -1] = rows.shape[1]
-    return below.diff(dim=1).to(torch.int32)
+    below = torch.searchsorted(rows.contiguous(), rounded)
+    first, last = below.new_zeros(len(rows), 1), below.new_full((len(rows), 1), rows.shape[1])
+    return torch.cat([first, below, last], dim=1).diff(dim=1).to(torch.int32)
 
 
 def quantiles(rows: Tensor, parts: int = QUANTILES) -> Tensor:

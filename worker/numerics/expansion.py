@@ -1,0 +1,203 @@
+"""Sparse Expansion: one SparseGPT expert per cluster of a layer's inputs, all computed together.
+
+For cluster c, H_c comes from its own tokens alone and its expert is pruned from the original weights (paper, section
+on Sparse Expansion). Projections that share inputs share the router and the Hessians, and run as one matrix.
+
+Where the official code fails on tiny or empty clusters, H_c is here drawn toward the Hessian of all tokens H as the
+cluster gets smaller than the layer is wide:
+
+    H_c' = a H_c + (1 - a) H,   a = min(1, n_c / in)
+
+so that an empty cluster gets the expert plain SparseGPT would make. The share `a` is in the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from worker.numerics.errors import NumericsFailure
+from worker.numerics.hessian import Hessian, gram, hessian, inverse_factors
+from worker.numerics.quantisation import row_grid
+from worker.numerics.router import Router
+from worker.numerics.sparsegpt import sweep
+from worker.numerics.spec import PruneSpec, check_layer, zero_share
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Tokens sorted by their expert."""
+
+    order: Tensor
+    """(tokens,) int64: positions, expert by expert, ascending within each."""
+    sizes: tuple[int, ...]
+    """Tokens of each expert."""
+
+    def slices(self) -> Iterator[slice]:
+        """Where each expert's tokens lie in `order`."""
+        start = 0
+        for size in self.sizes:
+            yield slice(start, start + size)
+            start += size
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Experts of projections that share their inputs."""
+
+    router: Router
+    weights: tuple[Tensor, ...]
+    """For each projection (experts, out, in), in its own dtype."""
+    labels: Tensor
+    """(tokens,) int64: expert of each calibration token."""
+    sizes: tuple[int, ...]
+    """Calibration tokens of each expert."""
+    own_share: tuple[float, ...]
+    """`a` of each expert: how much of its Hessian is its own; below 1 in clusters smaller than the layer is wide."""
+    damping: tuple[float, ...]
+    """Damping used for each expert."""
+
+    @property
+    def sparsity(self) -> tuple[float, ...]:
+        """Share of zeros over all experts of each projection, counted in the weights themselves."""
+        return tuple(zero_share(weight) for weight in self.weights)
+
+
+@dataclass(frozen=True)
+class ExpansionLimits:
+    """What the computation may take; results do not depend on it."""
+
+    memory_bytes: int = 1 << 31
+    """Working memory beyond inputs and results: experts are computed as many at a time as fit."""
+    progress: Callable[[float], None] = field(default=lambda share: None)
+    """Called with the share of experts done; may raise to stop."""
+
+
+def segments(labels: Tensor, experts: int) -> Segments:
+    """Sort (tokens,) labels by expert, keeping the order of tokens within each."""
+    order = torch.sort(labels, stable=True).indices
+    return Segments(order, tuple(torch.bincount(labels, minlength=experts).tolist()))
+
+
+def expand(
+    weights: Sequence[Tensor],
+    inputs: Tensor,
+    router: Router,
+    spec: PruneSpec,
+    *,
+    labels: Tensor | None = None,
+    name: str = "the layer",
+    limits: ExpansionLimits | None = None,
+) -> Expansion:
+    """Experts for projections that share `inputs`; no argument is changed.
+
+    weights: (out, in) of each projection. inputs: (tokens, in) calibration inputs, any float dtype. labels: expert of
+    each token, if not the router's own (the random control keeps exact sizes so). name: of the layer, for messages.
+    Raises NumericsFailure as `prune` does, naming layer and cluster.
+    """
+    if spec.method != "sparsegpt":
+        raise NumericsFailure("experts are made with SparseGPT", hint='Leave method at "sparsegpt".')
+    limits = limits or ExpansionLimits()
+    width = inputs.shape[1]
+    for weight in weights:
+        check_layer(weight, torch.empty(width, width, device="meta"))
+    spec.check_width(width)
+    labels = router.assign(inputs) if labels is None else labels
+    parts = segments(labels, router.experts)
+    results = tuple(weight.new_empty(router.experts, *weight.shape) for weight in weights)
+    maker = _ExpertMaker(weights, inputs.detach()[parts.order].float(), parts, spec, name)
+    damping: list[float] = []
+    for chunk in maker.chunks(limits.memory_bytes):
+        damping += maker.make(chunk, results)
+        limits.progress(chunk.stop / router.experts)
+    shares = tuple(_own_share(size, width) for size in parts.sizes)
+    return Expansion(router, results, labels, parts.sizes, shares, tuple(damping))
+
+
+def expanded_outputs(inputs: Tensor, experts: Tensor, labels: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Outputs (tokens, out) of an expanded projection: each token's by its own expert, in the inputs' dtype.
+
+    inputs: (tokens, in). experts: (experts, out, in). labels: (tokens,) int64. bias: (out,).
+    """
+    parts = segments(labels, experts.shape[0])
+    ordered = inputs[parts.order]
+    outputs = inputs.new_empty(inputs.shape[0], experts.shape[1])
+    for weight, here in zip(experts, parts.slices(), strict=True):
+        if here.stop > here.start:
+            outputs[parts.order[here]] = torch.nn.functional.linear(
+                ordered[here], weight.to(inputs.dtype), bias
+            )
+    return outputs
+
+
+class _ExpertMaker:
+    """The experts of one layer, some at a time."""
+
+    def __init__(
+        self, weights: Sequence[Tensor], ordered: Tensor, parts: Segments, spec: PruneSpec, name: str
+    ) -> None:
+        self.rows = [weight.shape[0] for weight in weights]
+        self.transposed = torch.cat([weight.detach().float().T for weight in weights], dim=1)
+        self.ordered, self.parts, self.spec, self.name = ordered, parts, spec, name
+        self.slices = list(parts.slices())
+        self.whole: Hessian | None = None
+        self.grid = None if spec.bits is None else row_grid(self.transposed.T, spec.bits)
+
+    def chunks(self, memory_bytes: int) -> Iterator[slice]:
+        """Experts that fit into memory together: Hessians in four forms, weights, errors and masks."""
+        width, rows = self.transposed.shape
+        each = 4 * (4 * width * width + 3 * width * rows)
+        count = max(1, min(len(self.slices), memory_bytes // each))
+        if count < len(self.slices):
+            self.whole = hessian(self.ordered)
+        for start in range(0, len(self.slices), count):
+            yield slice(start, min(start + count, len(self.slices)))
+
+    def make(self, chunk: slice, results: Sequence[Tensor]) -> list[float]:
+        """Compute the experts of `chunk` into `results`; returns the dampings used."""
+        count = chunk.stop - chunk.start
+        if self.spec.target in (0.0, 1.0) and self.spec.bits is None:
+            work = (self.transposed * (self.spec.target == 0.0)).expand(count, -1, -1)
+            damping = [self.spec.damping] * count
+        else:
+            names = [f"{self.name}, cluster {expert}" for expert in range(chunk.start, chunk.stop)]
+            factors = inverse_factors(self._hessians(chunk), self.spec.damping, names)
+            work = self.transposed.repeat(count, 1, 1)
+            sweep(work, factors.upper, self.spec, self.rows, self.grid)
+            damping = list(factors.damping)
+        first = 0
+        for result, rows in zip(results, self.rows, strict=True):
+            result[chunk] = work[:, :, first : first + rows].mT.to(result.dtype)
+            first += rows
+        return damping
+
+    def _hessians(self, chunk: slice) -> Tensor:
+        """(experts, in, in) of the chunk's clusters, drawn toward that of all tokens where they are small."""
+        width = self.ordered.shape[1]
+        sizes = self.parts.sizes[chunk]
+        matrices = torch.stack(
+            [
+                gram(self.ordered[here]).mul_(2.0 / max(size, 1))
+                for here, size in zip(self.slices[chunk], sizes, strict=True)
+            ]
+        )
+        whole = self._whole(matrices, sizes)
+        for matrix, size in zip(matrices, sizes, strict=True):
+            share = _own_share(size, width)
+            if share < 1.0:
+                matrix.mul_(share).add_(whole, alpha=1.0 - share)
+        return matrices
+
+    def _whole(self, matrices: Tensor, sizes: Sequence[int]) -> Tensor:
+        """H of all tokens: the clusters' own ones summed up, unless they do not fit into memory together."""
+        if self.whole is not None:
+            return self.whole.matrix
+        shares = torch.tensor(sizes, dtype=matrices.dtype, device=matrices.device) / max(sum(sizes), 1)
+        return torch.einsum("c,cij->ij", shares, matrices)
+
+
+def _own_share(size: int, width: int) -> float:
+    return min(1.0, size / width)

@@ -1,0 +1,132 @@
+"""Which expert a token goes to: PCA, then the nearest of k centroids (Sparse Expansion, arXiv 2405.15756)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from worker.numerics.errors import NumericsFailure
+
+_CHUNK_VALUES = 1 << 24
+
+
+class Router(Protocol):
+    """Anything that says which of its experts each token goes to."""
+
+    @property
+    def experts(self) -> int:
+        """How many experts there are."""
+
+    def assign(self, inputs: Tensor) -> Tensor:
+        """Expert of each of (tokens, in) inputs; (tokens,) int64."""
+
+
+@dataclass(frozen=True)
+class CentroidRouter:
+    """The paper's router."""
+
+    mean: Tensor
+    """(in,) float32: of the calibration inputs."""
+    components: Tensor
+    """(components, in) float32: principal directions."""
+    centroids: Tensor
+    """(experts, components) float32."""
+
+    @property
+    def experts(self) -> int:
+        """How many experts there are."""
+        return int(self.centroids.shape[0])
+
+    def assign(self, inputs: Tensor) -> Tensor:
+        """Nearest centroid of each of (tokens, in) inputs, any float dtype; the first among equals."""
+        mean, components = self.mean.to(inputs.device), self.components.to(inputs.device)
+        centroids = self.centroids.to(inputs.device)
+        squares = centroids.square().sum(dim=1)
+        step = max(1, _CHUNK_VALUES // inputs.shape[1])
+        labels = []
+        for start in range(0, len(inputs), step):
+            reduced = (inputs[start : start + step].float() - mean) @ components.T
+            labels.append((squares - 2.0 * (reduced @ centroids.T)).argmin(dim=1))
+        return torch.cat(labels) if labels else torch.empty(0, dtype=torch.int64, device=inputs.device)
+
+
+@dataclass(frozen=True)
+class RandomRouter:
+    """Control: experts drawn at random with given shares, by a hash of the token's own values.
+
+    The same input always goes to the same expert, but similar inputs to unrelated ones.
+    """
+
+    shares: Tensor
+    """(experts,) float64, summing to 1."""
+    seed: int
+
+    @property
+    def experts(self) -> int:
+        """How many experts there are."""
+        return int(self.shares.numel())
+
+    def assign(self, inputs: Tensor) -> Tensor:
+        """Expert of each of (tokens, in) inputs; (tokens,) int64."""
+        bits = inputs[:, :8].float().contiguous().view(torch.int32).long() & 0xFFFFFFFF
+        mixed = torch.full((len(inputs),), self.seed & 0xFFFFFFFF, dtype=torch.int64, device=inputs.device)
+        for column in range(bits.shape[1]):
+            mixed = _mix(mixed ^ bits[:, column])
+        draw = mixed.double() / 2.0**32
+        edges = self.shares.to(inputs.device).cumsum(0)[:-1]
+        return torch.searchsorted(edges, draw, right=True)
+
+
+def _mix(values: Tensor) -> Tensor:
+    """A 32-bit integer hash (Murmur3's finaliser) of int64 values below 2^32."""
+    values = ((values ^ (values >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
+    values = ((values ^ (values >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
+    return values ^ (values >> 16)
+
+
+def fit_router(inputs: Tensor, experts: int = 16, reduction: int = 32, seed: int = 0) -> CentroidRouter:
+    """PCA of (tokens, in) inputs to in // reduction components (at least 1), then k-means into `experts` clusters.
+
+    Raises NumericsFailure when there are more experts than tokens, `reduction` exceeds the width, or inputs are not
+    finite. Fewer distinct inputs than experts leave some experts without tokens.
+    """
+    tokens, width = inputs.shape
+    if not 1 <= experts <= tokens:
+        raise NumericsFailure(
+            f"{experts} experts were asked for and there are {tokens} tokens",
+            hint="Give at least 1 expert, and fewer experts or more tokens.",
+        )
+    if not 1 <= reduction <= width:
+        raise NumericsFailure(
+            f"a reduction by {reduction} of inputs {width} wide leaves nothing",
+            hint=f"Give a reduction from 1 to {width}; 32 is usual.",
+        )
+    values = inputs.detach().float().cpu().numpy()
+    if not np.isfinite(values).all():
+        token = int(np.argwhere(~np.isfinite(values))[0, 0])
+        raise NumericsFailure(
+            f"the inputs of token {token} hold NaN or infinity", hint="Check the model's weights."
+        )
+    components = min(max(1, width // reduction), tokens)
+    solver = "covariance_eigh" if tokens >= width else "full"
+    pca = PCA(n_components=components, svd_solver=solver, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # too few distinct inputs: seen in the cluster sizes
+        warnings.filterwarnings("ignore", "invalid value encountered in divide")  # all inputs equal
+        reduced = pca.fit_transform(values)
+        means = KMeans(n_clusters=experts, n_init=1, random_state=seed).fit(reduced)
+    return CentroidRouter(
+        mean=torch.from_numpy(np.asarray(pca.mean_, dtype=np.float32).reshape(-1)),
+        components=torch.from_numpy(np.ascontiguousarray(pca.components_, dtype=np.float32)),
+        centroids=torch.from_numpy(np.asarray(means.cluster_centers_, dtype=np.float32)),
+    )
