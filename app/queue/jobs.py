@@ -159,6 +159,11 @@ class JobQueue:
             return Part(ok=False, detail=str(error))
         return Part(ok=True, detail=_without_password(self._url or ""))
 
+    def require(self) -> None:
+        """Raise QueueUnavailable when Redis does not answer."""
+        with self._reachable():
+            self._redis.ping()
+
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()

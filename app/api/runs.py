@@ -1,0 +1,149 @@
+"""Runs: submitted, listed, looked at, deleted."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app import catalog
+from app.api.deps import (
+    LayerNumber,
+    ProjectionName,
+    QueueDep,
+    RunName,
+    Service,
+    ServiceDep,
+    StoreDep,
+    WindowDep,
+)
+from app.api.models import check_tokens, check_window
+from app.api.problems import answers
+from app.errors import Conflict, QueueUnavailable
+from app.schemas.job import Job, JobState
+from app.schemas.layer import LayerSummary, LayerValues, Metric, RunMap
+from app.schemas.model import ModelInspection
+from app.schemas.page import Page
+from app.schemas.run import Run, RunModel, RunRequest, RunState, RunSubmitted
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+_OF_JOB = {
+    JobState.queued: RunState.queued,
+    JobState.running: RunState.running,
+    JobState.failed: RunState.failed,
+    JobState.cancelled: RunState.cancelled,
+}
+
+
+@router.post(
+    "",
+    operation_id="submitRun",
+    status_code=202,
+    responses={
+        200: {"model": RunSubmitted, "description": "The run was finished already."},
+        **answers(404, 413, 422, 502, 507),
+    },
+)
+def submit(
+    service: ServiceDep, queue: QueueDep, request: RunRequest, http: Request, response: Response
+) -> RunSubmitted:
+    """Start a run. The same request names the same run: a finished one is answered at once (200), one under way is
+    joined, an interrupted one goes on where it stopped. `Location` is the job's address.
+    """
+    check_tokens(service, request.tokens)
+    inspection = catalog.inspect_model(catalog.resolve(request.model, service.settings))
+    check_window(inspection, request.window)
+    title = _corpus_title(service, request.corpus)
+    queue.require()  # before anything is written: a run that cannot be queued must not be listed
+    run = service.store.create_run(request, _model(inspection), title)
+    if service.store.manifest(run) is not None:
+        response.status_code = 200
+        return RunSubmitted(run=service.store.run(run), job=None)
+    job = queue.submit_explore(run)
+    response.headers["Location"] = f"{http.scope.get('root_path', '')}/v1/jobs/{job.id}"
+    return RunSubmitted(run=with_job(service.store.run(run), job), job=job)
+
+
+@router.get("", operation_id="listRuns", responses=answers(422))
+def runs(service: ServiceDep, window: WindowDep) -> Page[Run]:
+    """All runs, the newest first."""
+    page = service.store.runs(window.limit, window.offset)
+    return page.model_copy(update={"items": [with_job(run, job_of(service, run)) for run in page.items]})
+
+
+@router.get("/{run}", operation_id="getRun", responses=answers(404, 422))
+def one(service: ServiceDep, run: RunName) -> Run:
+    """One run and where it stands."""
+    found = service.store.run(run)
+    return with_job(found, job_of(service, found))
+
+
+@router.delete("/{run}", operation_id="deleteRun", status_code=204, responses=answers(404, 409, 422))
+def delete(service: ServiceDep, run: RunName) -> None:
+    """Remove a run and all that it stored. Cancel its job first."""
+    job = job_of(service, service.store.run(run))
+    if job is not None and not job.state.final:
+        raise Conflict(
+            f"Job '{job.id}' is at work on this run.", hint=f"POST /api/v1/jobs/{job.id}/cancel first."
+        )
+    service.store.delete_run(run)
+
+
+@router.get("/{run}/layers", operation_id="listLayers", responses=answers(404, 409, 422))
+def layers(store: StoreDep, run: RunName) -> Page[LayerSummary]:
+    """A summary of every layer that is finished: quantiles of WD, threshold, counts."""
+    found = store.layers(run)
+    return Page(items=found, total=len(found), limit=len(found), offset=0)
+
+
+@router.get("/{run}/layers/{layer}/{projection}", operation_id="getLayer", responses=answers(404, 409, 422))
+def layer(
+    store: StoreDep,
+    run: RunName,
+    layer: LayerNumber,
+    projection: ProjectionName,
+    metrics: Annotated[
+        list[Metric] | None, Query(description="Metrics to answer with; WD when none is named.")
+    ] = None,
+) -> LayerValues:
+    """Metrics of all neurons of one layer, in the order of their index: what its heatmap draws."""
+    return store.layer_values(run, layer, projection, metrics or [Metric.wd])
+
+
+@router.get("/{run}/map", operation_id="getMap", responses=answers(404, 409, 422))
+def run_map(
+    store: StoreDep,
+    run: RunName,
+    metric: Annotated[Metric, Query(description="What to rank and colour by.")] = Metric.wd,
+    bins: Annotated[int, Query(ge=1, le=2048, description="Columns of the map.", examples=[512])] = 512,
+    projection: Annotated[str | None, Query(max_length=128, description="Only this projection.")] = None,
+) -> RunMap:
+    """The overview of a run: one row per layer, its neurons ranked by the metric and binned by rank."""
+    return store.run_map(run, metric, bins, projection)
+
+
+def job_of(service: Service, run: Run) -> Job | None:
+    """The job of an unfinished run; None when there is none or Redis does not answer (see GET /health)."""
+    if service.queue is None or run.state is RunState.finished:
+        return None
+    try:
+        return service.queue.job_of(run.id)
+    except QueueUnavailable:
+        return None
+
+
+def with_job(run: Run, job: Job | None) -> Run:
+    """The run with what its job adds: a finished run stays finished, whatever became of the job."""
+    state = run.state if run.state is RunState.finished or job is None else _OF_JOB.get(job.state, run.state)
+    return run.model_copy(update={"state": state, "job": job.id if job else run.job})
+
+
+def _model(found: ModelInspection) -> RunModel:
+    return RunModel(**found.model_dump(include=set(RunModel.model_fields)))
+
+
+def _corpus_title(service: Service, name: str) -> str:
+    if name.startswith("hub:"):  # its text is fetched by the worker
+        return {item.name: item.title for item in catalog.corpora(service.settings, [])}.get(name, name)
+    return catalog.corpus_text(name, service.settings, service.store.read_text)[0]

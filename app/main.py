@@ -1,0 +1,92 @@
+"""The API alone: `create_api(settings)` makes it, `python -m app.main` runs it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.types import ASGIApp
+
+from app import logging
+from app.api import corpora, health, jobs, models, neurons, problems, runs
+from app.api.deps import Service
+from app.auth import TokenGuard
+from app.errors import InvalidRequest
+from app.limits import BodyLimit
+from app.queue import JobQueue
+from app.schemas.problem import Problem
+from app.settings import Settings
+from app.store import Store
+
+ROUTERS = (health, models, corpora, runs, neurons, jobs)
+DESCRIPTION = (
+    "Captures the outputs of every neuron of a transformer's feed-forward layers, scores them by Wasserstein distance to "
+    "a Gaussian (WD) and mapping difficulty (MD), and serves what it found. Work answers 202 with a job; every failure is "
+    "`application/problem+json` with what to do about it."
+)
+
+
+def create_api(settings: Settings, *, store: Store | None = None, queue: JobQueue | None = None) -> FastAPI:
+    """The API with its routes below /v1; mounted at /api they are /api/v1."""
+    api = FastAPI(
+        title="Wasserscope",
+        version=version("wasserscope"),
+        description=DESCRIPTION,
+        docs_url="/docs",
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    store = store or Store(settings.store)
+    if queue is None and settings.redis_url is not None:
+        queue = JobQueue(settings, store.id)
+    api.state.service = Service(settings=settings, store=store, queue=queue)
+    for module in ROUTERS:
+        api.include_router(module.router, prefix="/v1")
+    problems.install(api)
+    api.add_middleware(BodyLimit, most_bytes=settings.max_body_mebibytes * 2**20)
+    api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]
+    return api
+
+
+def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """`app` behind the token, when one is set. Raises InvalidRequest for a public address without one."""
+    if settings.token is not None:
+        return TokenGuard(app, settings.token.get_secret_value())
+    if not settings.loopback:
+        raise InvalidRequest(
+            f"{settings.host} can be reached from other machines, and no token is set.",
+            hint="Set WASSERSCOPE_TOKEN, or listen on 127.0.0.1.",
+        )
+    return app
+
+
+def _openapi(api: FastAPI) -> dict[str, Any]:
+    if api.openapi_schema is None:
+        made = get_openapi(title=api.title, version=api.version, description=DESCRIPTION, routes=api.routes)
+        schemas = made.setdefault("components", {}).setdefault("schemas", {})
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs"))
+        schemas["Problem"] = problem
+        for operation in (o for path in made["paths"].values() for o in path.values()):
+            if "422" in operation["responses"]:  # FastAPI's own shape, which is never sent
+                operation["responses"]["422"] = problems.answers(422)[422]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        api.openapi_schema = made
+    return api.openapi_schema
+
+
+def main() -> None:
+    """Serve the API alone."""
+    settings = Settings()
+    logging.configure(settings)
+    outer = FastAPI(openapi_url=None)
+    outer.mount("/api", create_api(settings))
+    uvicorn.run(guarded(outer, settings), host=settings.host, port=settings.port, log_config=None)
+
+
+if __name__ == "__main__":
+    main()
