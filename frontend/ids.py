@@ -1,0 +1,72 @@
+"""Every id a callback, a script or a browser test refers to."""
+
+from __future__ import annotations
+
+URL = "url"
+PAGE = "page"
+RELOAD = "reload"
+BREADCRUMBS = "breadcrumbs"
+RUN_SELECT = "run-select"
+JUMP = "jump"
+JOBS_LINK = "jobs-link"
+THEME_TOGGLE = "theme-toggle"
+
+MAP_GRAPH = "map-graph"
+MAP_PANELS = "map-panels"
+TREND_GRAPH = "trend-graph"
+TILES = "tiles"
+NEURON_TABLE = "neuron-table"
+NEURON_TABLE_QUERY = "neuron-table-query"
+RUNS_TABLE = "runs-table"
+
+LAYER_GRAPH = "layer-graph"
+LAYER_PLACE = "layer-place"
+LAYER_HISTOGRAM = "layer-histogram"
+
+DISTRIBUTION_GRAPH = "distribution-graph"
+DISTRIBUTION_TITLE = "distribution-title"
+NUMBERS = "numbers"
+TOKENS = "tokens"
+PROVENANCE = "provenance"
+
+NAV_PREVIOUS = "nav-previous"
+NAV_NEXT = "nav-next"
+NAV_UP = "nav-up"
+NAV_DOWN = "nav-down"
+
+JOBS_TABLE = "jobs-table"
+JOB_PANEL = "job-panel"
+JOB_TICK = "job-tick"
+JOB_LOG = "job-log"
+LIVE_JOB = "live-job"
+
+ERROR_PANEL = "error-panel"
+EMPTY_STATE = "empty-state"
+NOT_FOUND = "not-found"
+
+FORM = "explore-form"
+FORM_MODEL = "form-model"
+FORM_CORPUS = "form-corpus"
+FORM_TOKENS = "form-tokens"
+FORM_WINDOW = "form-window"
+FORM_PAIRS = "form-pairs"
+FORM_TOP_SHARE = "form-top-share"
+FORM_SEED = "form-seed"
+FORM_ESTIMATE = "form-estimate"
+FORM_SUBMIT = "form-submit"
+FORM_ANSWER = "form-answer"
+
+
+def view(key: str) -> dict[str, str]:
+    """A selector whose value is kept in the query under `key`."""
+    return {"type": "view", "key": key}
+
+
+def cancel(job: str) -> dict[str, str]:
+    """The button that cancels `job`."""
+    return {"type": "cancel", "job": job}
+
+
+def number(name: str) -> str:
+    """One number of the neuron page."""
+    return f"number-{name}"

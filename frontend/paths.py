@@ -1,0 +1,99 @@
+"""Addresses of the pages: identity in the path, view state in the query. Built and read in this one place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from app.schemas.job import JOB_PATTERN
+from app.schemas.run import RUN_PATTERN
+
+MAX_INDEX_DIGITS = 9
+"""Longer numbers name no layer and no neuron."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the dashboard an address points; `page` is one of map, new, layer, neuron, jobs, job, nowhere."""
+
+    page: str
+    run: str | None = None
+    layer: int = 0
+    projection: str = ""
+    index: int = 0
+    job: str = ""
+    query: dict[str, str] = field(default_factory=dict)
+
+
+def read(pathname: str | None, search: str | None) -> Place:
+    """The place an address names; `nowhere` when it is none of ours."""
+    query = dict(parse_qsl((search or "").removeprefix("?")))
+    parts = [unquote(part) for part in (pathname or "/").strip("/").split("/")]
+    match parts:
+        case [""]:
+            return Place("map", query=query)
+        case ["new"]:
+            return Place("new", query=query)
+        case ["jobs"]:
+            return Place("jobs", query=query)
+        case ["jobs", job] if re.fullmatch(JOB_PATTERN, job):
+            return Place("job", job=job, query=query)
+        case ["runs", run, *rest] if re.fullmatch(RUN_PATTERN, run):
+            return _inside_run(run, rest, query)
+    return Place("nowhere", query=query)
+
+
+def _inside_run(run: str, rest: list[str], query: dict[str, str]) -> Place:
+    match rest:
+        case []:
+            return Place("map", run, query=query)
+        case ["layers", layer, projection] if _whole(layer):
+            return Place("layer", run, int(layer), projection, query=query)
+        case ["layers", layer, projection, "neurons", index] if _whole(layer) and _whole(index):
+            return Place("neuron", run, int(layer), projection, int(index), query=query)
+    return Place("nowhere", run, query=query)
+
+
+def _whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MAX_INDEX_DIGITS
+
+
+def run_path(run: str) -> str:
+    """Address of a run's map."""
+    return f"/runs/{quote(run, safe='')}"
+
+
+def layer_path(run: str, layer: int, projection: str) -> str:
+    """Address of a layer."""
+    return f"{run_path(run)}/layers/{layer}/{quote(projection, safe='')}"
+
+
+def neuron_path(run: str, layer: int, projection: str, index: int) -> str:
+    """Address of a neuron."""
+    return f"{layer_path(run, layer, projection)}/neurons/{index}"
+
+
+def job_path(job: str) -> str:
+    """Address of a job."""
+    return f"/jobs/{quote(job, safe='')}"
+
+
+def with_query(path: str, query: Mapping[str, str | None]) -> str:
+    """`path` with a query of the entries that have a value."""
+    kept = {key: value for key, value in query.items() if value}
+    return f"{path}?{urlencode(kept)}" if kept else path
+
+
+def jump_path(run: str, text: str) -> str | None:
+    """Address of `layer.projection.index` or `layer.projection` as typed into the jump box; None if it is neither."""
+    found = re.fullmatch(
+        r"\s*(\d{1,9})\s*[.\s/]\s*([A-Za-z_]\w*)(?:\s*[.\s/]\s*(\d{1,9}))?\s*", text, re.ASCII
+    )
+    if found is None:
+        return None
+    layer, projection, index = found.groups()
+    if index is None:
+        return layer_path(run, int(layer), projection)
+    return neuron_path(run, int(layer), projection, int(index))

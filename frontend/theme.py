@@ -1,0 +1,108 @@
+"""The look: colours that keep their meaning on every page, number formats, and words for metrics.
+
+Okabe-Ito colours are safe for colour blindness. Text, grid lines and surfaces differ between light and dark; they
+are CSS variables in `assets/wasserscope.css`, so that changing the theme draws no figure again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.schemas.layer import Metric
+
+DENSE = "#0072B2"
+SPARSE = "#D55E00"
+EXPANDED = "#009E73"
+GAUSSIAN = "#7F7F7F"
+PINNED = "#CC79A7"
+PROJECTIONS = ("#56B4E9", "#E69F00", "#785EF0", "#999999")
+"""Series of projections; the marker differs too, so that colour is never alone."""
+SYMBOLS = ("circle", "square", "diamond", "cross")
+SEQUENTIAL = "Viridis"
+DIVERGING = "RdBu"
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+
+LABELS: dict[Metric, str] = {
+    Metric.wd: "WD",
+    Metric.md: "MD",
+    Metric.mean: "mean",
+    Metric.std: "standard deviation",
+    Metric.skew: "skew",
+    Metric.kurtosis: "excess kurtosis",
+    Metric.entropy: "entropy (nats)",
+    Metric.mean_abs_weight: "mean |w|",
+    Metric.weight_norm: "weight norm",
+    Metric.zero_share: "share of zero weights",
+}
+
+MANTINE: dict[str, Any] = {
+    "primaryColor": "blue",
+    "fontFamily": FONT,
+    "defaultRadius": "sm",
+    "fontSizes": {"xs": "12px", "sm": "14px", "md": "14px", "lg": "20px", "xl": "20px"},
+}
+
+GRAPH_CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "responsive": True,
+    "displayModeBar": "hover",
+    "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
+    "toImageButtonOptions": {"format": "svg"},
+}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`value` in `digits` significant digits; a dash where there is none."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    text = f"{value:.{digits}g}"
+    if "e" in text and 1e-4 <= abs(value) < 1e6:
+        text = f"{float(text):,.0f}"
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def count(value: int | None) -> str:
+    """A whole number with thousands separated."""
+    return "–" if value is None else f"{value:,}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time for people: 48 s, 3 min 20 s, 2 h 5 min."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def plain_layout(**changes: Any) -> dict[str, Any]:
+    """Layout shared by every figure: no boxes, no grey background, thin grid lines."""
+    layout: dict[str, Any] = {
+        "paper_bgcolor": "rgba(255,255,255,0)",
+        "plot_bgcolor": "rgba(255,255,255,0)",
+        "font": {"family": FONT, "size": 12, "color": "#343a40"},
+        "margin": {"l": 56, "r": 16, "t": 16, "b": 44},
+        "hoverlabel": {"font": {"family": FONT, "size": 12}, "align": "left"},
+        "dragmode": "zoom",
+        "showlegend": False,
+    }
+    return layout | changes
+
+
+def plain_axis(**changes: Any) -> dict[str, Any]:
+    """An axis with thin grid lines and no zero line."""
+    axis: dict[str, Any] = {
+        "gridcolor": "#dee2e6",
+        "gridwidth": 1,
+        "zeroline": False,
+        "showline": False,
+        "ticks": "",
+        "automargin": True,
+    }
+    return axis | changes
