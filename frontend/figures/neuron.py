@@ -1,0 +1,85 @@
+"""A neuron: the histogram of its outputs and the Gaussian of the same mean and standard deviation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.schemas.neuron import NeuronDetail
+from frontend import theme
+
+CURVE_POINTS = 400
+LOG_BOTTOM = 0.7
+"""Lowest count shown on a log axis: a little under one token."""
+
+
+def distribution_figure(neuron: NeuronDetail, log: bool) -> go.Figure:
+    """Tokens per bin of the signed, unscaled output, with the Gaussian dashed grey."""
+    spread = neuron.distribution
+    counts = np.asarray(spread.counts, dtype=np.int32)
+    edges = np.linspace(spread.low, spread.high, len(counts) + 1)
+    width = float(edges[1] - edges[0]) if spread.high > spread.low else 1.0
+    figure = go.Figure(
+        go.Bar(
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=counts,
+            width=width,
+            name="outputs",
+            marker={"color": theme.DENSE, "line": {"width": 0}},
+            hovertemplate="output about %{x:.3g}: %{y} tokens<extra></extra>",
+        )
+    )
+    top = float(counts.max(initial=1))
+    if neuron.std > 0:
+        x = np.linspace(
+            min(spread.low, neuron.mean - 4 * neuron.std),
+            max(spread.high, neuron.mean + 4 * neuron.std),
+            CURVE_POINTS,
+        )
+        scale = int(counts.sum()) * width / (neuron.std * math.sqrt(2 * math.pi))
+        y = scale * np.exp(-0.5 * ((x - neuron.mean) / neuron.std) ** 2)
+        top = max(top, float(y.max()))
+        figure.add_trace(
+            go.Scatter(
+                x=x.astype(np.float32),
+                y=np.where(y > LOG_BOTTOM / 10, y, np.nan) if log else y,
+                name="Gaussian of the same mean and std",
+                mode="lines",
+                line={"color": theme.GAUSSIAN, "dash": "dash", "width": 2},
+                hoverinfo="skip",
+            )
+        )
+    figure.update_xaxes(theme.plain_axis(title={"text": "output before the activation", "standoff": 6}))
+    ends = [math.log10(LOG_BOTTOM), math.log10(top * 1.4)] if log else [0, top * 1.05]
+    figure.update_yaxes(
+        theme.plain_axis(
+            title={"text": "tokens", "standoff": 6},
+            type="log" if log else "linear",
+            range=ends,
+            **({"dtick": 1} if log else {}),
+        )
+    )
+    figure.update_layout(
+        theme.plain_layout(
+            height=340,
+            bargap=0,
+            showlegend=True,
+            margin={"l": 56, "r": 16, "t": 32, "b": 44},
+            legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.1},
+        )
+    )
+    return figure
+
+
+def distribution_summary(neuron: NeuronDetail) -> str:
+    """The distribution in one sentence."""
+    tokens = sum(neuron.distribution.counts)
+    if neuron.constant:
+        return f"The output is {theme.number(neuron.mean)} for each of {tokens:,} tokens."
+    return (
+        f"Outputs for {tokens:,} tokens, from {theme.number(neuron.distribution.low)} to "
+        f"{theme.number(neuron.distribution.high)}, mean {theme.number(neuron.mean)}, standard deviation "
+        f"{theme.number(neuron.std)}, WD to a Gaussian {theme.number(neuron.wd)}."
+    )
