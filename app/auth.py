@@ -69,11 +69,7 @@ class TokenGuard:
             return await self._login(request)
         if path == HEALTH:
             return JSONResponse({"status": "ok"})
-        if (
-            path.startswith("/api")
-            or path.startswith("/v1")
-            or "text/html" not in request.headers.get("accept", "")
-        ):
+        if path.startswith(("/api", "/v1")) or "text/html" not in request.headers.get("accept", ""):
             hint = "Send the header 'Authorization: Bearer TOKEN' with the value of WASSERSCOPE_TOKEN."
             return response(Unauthorized("This service needs a token.", hint=hint))
         where = path + (f"?{request.url.query}" if request.url.query else "")

@@ -1,0 +1,235 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 the request was wrong, 3 a service could not be reached, 130 interrupted."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from app import console as show
+from app.client import Client
+from app.errors import WasserscopeError
+from app.schemas.job import Job, JobState
+from app.schemas.run import Run, RunRequest
+from app.settings import Settings
+from app.supervisor import Instance
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="See which neurons of a language model are entangled. Start with: wasserscope up --explore demo",
+)
+out = Console()
+err = Console(stderr=True)
+
+Url = Annotated[
+    str | None, typer.Option(help="Address of the service; by default WASSERSCOPE_HOST and WASSERSCOPE_PORT.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_UNREACHABLE = {"api-unreachable", "queue-unavailable", "hub-unreachable", "store"}
+_WRONG = {
+    "invalid-request",
+    "model",
+    "model-not-found",
+    "corpus",
+    "not-found",
+    "unsafe-file",
+    "too-large",
+    "port-taken",
+    "conflict",
+}
+
+
+@app.command()
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of dashboard and API.")] = None,
+    store: Annotated[str | None, typer.Option(help="Folder or URL where runs are kept.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Workers to start.")] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(help="Redis to use instead of the embedded Valkey.")
+    ] = None,
+    explore: Annotated[str | None, typer.Option(help="Model to explore at once, for example demo.")] = None,
+) -> None:
+    """Start everything on this machine: queue server, dashboard with API, workers. Ctrl-C ends all of it.
+
+    Example: wasserscope up --port 8001 --store ./runs --explore demo
+    """
+    given = {"host": host, "port": port, "store": store, "workers": workers, "redis_url": redis_url}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    request = RunRequest(model=explore) if explore else None
+    signal.signal(signal.SIGTERM, _interrupt)
+    instance = Instance(
+        settings, say=lambda text: err.print(text, style="yellow", markup=False, soft_wrap=True)
+    )
+    try:
+        with instance:
+            out.print(
+                f"Starting Wasserscope; runs are kept in {settings.store}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+            instance.wait_until_ready()
+            if request is not None:
+                _explore_and_show(instance, request)
+            out.print(
+                f"\nDashboard: {instance.url}   API: {instance.url}/api/docs   Ctrl-C ends it.",
+                highlight=False,
+                soft_wrap=True,
+            )
+            while True:
+                instance.tick()
+    except KeyboardInterrupt:
+        out.print("Ended. The runs stay in the store.", highlight=False)
+
+
+@app.command()
+def worker() -> None:
+    """Start one worker on one device (WASSERSCOPE_DEVICE), for the Redis and store of the environment."""
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "worker.main"]))
+
+
+@app.command()
+def explore(
+    model: Annotated[str, typer.Argument(help="demo, hub:org/name@revision, path:folder or gguf:file.gguf")],
+    corpus: Annotated[
+        str, typer.Option(help="python-docs, hub:wikitext2, hub:c4 or file:name.txt")
+    ] = "python-docs",
+    tokens: Annotated[int, typer.Option(help="Tokens from the start of the corpus.")] = 8192,
+    window: Annotated[int, typer.Option(help="Tokens of one window.")] = 512,
+    pairs: Annotated[int, typer.Option(help="Pairs of tokens for MD.")] = 50_000,
+    seed: Annotated[int, typer.Option(help="Seed of pairs and random tokens.")] = 0,
+    limit: Annotated[int, typer.Option(help="Neurons to print.")] = 10,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Capture and score a model: submit, follow, print the most entangled neurons.
+
+    Example: wasserscope explore hub:EleutherAI/pythia-70m --tokens 16384
+    """
+    request = RunRequest(model=model, corpus=corpus, tokens=tokens, window=window, pairs=pairs, seed=seed)
+    settings = Settings()
+    address = url or _address(settings)
+    with _client(settings, url) as client:
+        run = _finished(client, request, quiet=json)
+        rows = client.neurons(run.id, sort="-wd", limit=limit)
+        if json:
+            show.as_json(rows, out)
+        else:
+            show.print_table(out, show.neuron_table(rows.items, run, address))
+
+
+@app.command()
+def neurons(
+    run: Annotated[str, typer.Argument(help="The run's id.")],
+    sort: Annotated[str, typer.Option(help="Column; - before it for the highest first.")] = "-wd",
+    layer: Annotated[int | None, typer.Option(help="Only this block.")] = None,
+    projection: Annotated[str | None, typer.Option(help="Only this projection.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows.")] = 20,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """List neurons of a run. Example: wasserscope neurons RUN --sort=-md --layer 15"""
+    settings = Settings()
+    with _client(settings, url) as client:
+        page = client.neurons(run, sort=sort, layer=layer, projection=projection, limit=limit)
+        if json:
+            show.as_json(page, out)
+        else:
+            show.print_table(out, show.neuron_table(page.items, client.run(run), url or _address(settings)))
+
+
+@app.command()
+def jobs(url: Url = None, json: Json = False) -> None:
+    """List jobs, the newest first."""
+    with _client(Settings(), url) as client:
+        page = client.jobs()
+        if json:
+            show.as_json(page, out)
+            return
+        for job in page.items:
+            out.print(
+                f"{job.id}  {job.state}  {job.progress.fraction:4.0%}  {job.progress.phase}", highlight=False
+            )
+
+
+@app.command()
+def cancel(job: Annotated[str, typer.Argument(help="The job's id.")], url: Url = None) -> None:
+    """Cancel a job and wait until its worker is free."""
+    with _client(Settings(), url) as client:
+        ended = show.follow(client, client.cancel(job), err)
+        out.print(f"{ended.id}: {ended.state}", highlight=False)
+
+
+def _explore_and_show(instance: Instance, request: RunRequest) -> None:
+    with instance.client() as client:
+        run = _finished(client, request, pause=instance.tick)
+        rows = client.neurons(run.id, sort="-wd", limit=10).items
+        show.print_table(out, show.neuron_table(rows, run, instance.url))
+
+
+def _finished(
+    client: Client, request: RunRequest, *, quiet: bool = False, pause: Callable[[], None] | None = None
+) -> Run:
+    submitted = client.submit(request)
+    if submitted.job is not None:
+        ended = show.follow(client, submitted.job, err if quiet else out, pause)
+        _raise_for(ended)
+    return client.run(submitted.run.id)
+
+
+def _raise_for(job: Job) -> None:
+    if job.problem is not None:
+        raise job.problem.to_error()
+    if job.state is not JobState.finished:
+        raise WasserscopeError(
+            f"Job '{job.id}' is {job.state}.", hint="Submit it again: it goes on where it stopped."
+        )
+
+
+def _client(settings: Settings, url: str | None) -> Client:
+    token = settings.token.get_secret_value() if settings.token else None
+    return Client(url or _address(settings), token)
+
+
+def _address(settings: Settings) -> str:
+    return f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{settings.port}"
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _code(error: WasserscopeError) -> int:
+    return 3 if error.code in _UNREACHABLE else 2 if error.code in _WRONG else 1
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; errors become sentences and exit codes."""
+    try:
+        app(arguments, standalone_mode=True)
+    except WasserscopeError as error:
+        show.explain(error, err)
+        sys.exit(_code(error))
+    except ValidationError as error:
+        for item in error.errors():
+            err.print(
+                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}",
+                style="bold red",
+                markup=False,
+            )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

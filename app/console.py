@@ -1,0 +1,125 @@
+"""What the command line shows: a job as it goes, neurons as a table, errors as sentences."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from app.client import Client
+from app.errors import QueueUnavailable, WasserscopeError
+from app.schemas.job import Job, JobState
+from app.schemas.neuron import NeuronRow
+from app.schemas.run import Run
+
+TABLE_WIDTH = 160
+"""A link must stay in one piece, also where lines are narrower."""
+POLL_SECONDS = 0.4
+
+
+def follow(client: Client, job: Job, console: Console, pause: Callable[[], None] | None = None) -> Job:
+    """Show the job until it ends and return it. `pause` is called between looks, instead of sleeping."""
+    if not console.is_terminal:
+        return _follow_plain(client, job, console, pause)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=40),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[pace]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(_phase(job), total=1.0, pace="")
+        for found in _looks(client, job, pause):
+            bar.update(task, completed=found.progress.fraction, description=_phase(found), pace=_pace(found))
+            job = found
+    return job
+
+
+def _follow_plain(client: Client, job: Job, console: Console, pause: Callable[[], None] | None) -> Job:
+    said = ""
+    for found in _looks(client, job, pause):
+        job, phase = found, _phase(found)
+        if phase != said:
+            said = phase
+            console.print(
+                f"[{found.progress.fraction:4.0%}] {phase} {_pace(found)}".rstrip(),
+                markup=False,
+                highlight=False,
+            )
+    return job
+
+
+def _looks(client: Client, job: Job, pause: Callable[[], None] | None) -> Iterable[Job]:
+    while True:
+        try:
+            job = client.job(job.id)
+        except QueueUnavailable:  # Redis is being restarted; the job goes on
+            pass
+        yield job
+        if job.state.final:
+            return
+        if pause is None:
+            time.sleep(POLL_SECONDS)
+        else:
+            pause()
+
+
+def _phase(job: Job) -> str:
+    if job.state is JobState.queued:
+        return f"queued at place {job.place}" if job.place else "queued"
+    return job.progress.phase if job.state is JobState.running else job.state.value
+
+
+def _pace(job: Job) -> str:
+    parts = []
+    if job.progress.tokens_per_second:
+        parts.append(f"{job.progress.tokens_per_second:,.0f} tokens/s")
+    if job.progress.eta_seconds:
+        parts.append(f"{job.progress.eta_seconds:.0f} s left")
+    return ", ".join(parts)
+
+
+def neuron_table(rows: Iterable[NeuronRow], run: Run, url: str) -> Table:
+    """Neurons with their scores and links."""
+    floor = f"{run.gaussian_floor:.4f}" if run.gaussian_floor is not None else "not known yet"
+    title = f"Most entangled neurons: {run.model.title}, {run.corpus_title}, {run.tokens:,} tokens, Gaussian floor {floor}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("rank", "block", "projection", "neuron", "WD", "MD"):
+        table.add_column(name, justify="left" if name == "projection" else "right")
+    table.add_column("link", no_wrap=True)
+    for row in rows:
+        link = f"{url}/runs/{run.id}/layers/{row.layer}/{row.projection}/neurons/{row.index}"
+        numbers = [_digits(row.wd), _digits(row.md)]
+        table.add_row(str(row.rank_model), str(row.layer), row.projection, str(row.index), *numbers, link)
+    return table
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table without breaking its links."""
+    Console(
+        file=console.file, width=max(console.width, TABLE_WIDTH), force_terminal=console.is_terminal
+    ).print(table)
+
+
+def explain(error: WasserscopeError, console: Console) -> None:
+    """An error as a sentence, and what to do."""
+    console.print(
+        f"{error.title}: {error.detail}", style="bold red", markup=False, highlight=False, soft_wrap=True
+    )
+    if error.hint:
+        console.print(error.hint, markup=False, highlight=False, soft_wrap=True)
+
+
+def as_json(value: Any, console: Console) -> None:
+    """A record as JSON."""
+    console.print_json(value.model_dump_json())
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
