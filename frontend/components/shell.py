@@ -1,0 +1,109 @@
+"""The frame around every page: header, breadcrumbs, the place the page goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dash_mantine_components as dmc
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from app.schemas.run import Run
+from frontend import ids, paths, theme
+from frontend.components.common import link, skeleton
+
+
+def shell() -> Component:
+    """The layout of the app; pages come and go inside it."""
+    body = [
+        dcc.Location(id=ids.URL, refresh="callback-nav"),
+        dcc.Store(id=ids.RELOAD, data=0),
+        html.A("Skip to the content", href=f"#{ids.PAGE}", className="skip"),
+        _header(),
+        html.Nav(id=ids.BREADCRUMBS, className="breadcrumbs", **{"aria-label": "breadcrumbs"}),
+        html.Main(skeleton(), id=ids.PAGE, className="page", tabIndex="-1"),
+    ]
+    return dmc.MantineProvider(
+        html.Div(body, className="shell"), theme=theme.MANTINE, defaultColorScheme="auto"
+    )
+
+
+def _header() -> Component:
+    return html.Header(
+        [
+            dcc.Link([html.Span(className="logo"), "Wasserscope"], href="/", className="brand"),
+            dmc.Select(
+                id=ids.RUN_SELECT,
+                data=[],
+                placeholder="no runs yet",
+                searchable=True,
+                nothingFoundMessage="no such run",
+                allowDeselect=False,
+                size="sm",
+                className="run-select",
+                **{"aria-label": "run"},
+            ),
+            dmc.TextInput(
+                id=ids.JUMP,
+                placeholder="go to block.projection.neuron   ( / )",
+                size="sm",
+                className="jump",
+                debounce=False,
+                **{"aria-label": "go to a neuron, as block.projection.index, for example 15.up_proj.402"},
+            ),
+            html.Span(className="spacer"),
+            link("Jobs", "/jobs", id=ids.JOBS_LINK, className="header-link"),
+            html.A("API", href="/api/docs", className="header-link", title="REST API"),
+            dmc.ColorSchemeToggle(
+                id=ids.THEME_TOGGLE,
+                lightIcon=html.Span("☀"),
+                darkIcon=html.Span("☾"),
+                variant="subtle",
+                size="lg",
+                color="gray",
+                **{"aria-label": "light or dark"},
+            ),
+        ],
+        className="header",
+    )
+
+
+def run_title(run: Run) -> str:
+    """A run in a line."""
+    corpus = run.corpus_title or run.request.corpus
+    return f"{run.model.title} / {corpus} / {run.tokens or run.request.tokens:,} tokens"
+
+
+def run_choices(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """Runs for the selector."""
+    return [
+        {"value": run.id, "label": run_title(run) + ("" if run.state == "finished" else f" ({run.state})")}
+        for run in runs
+    ]
+
+
+def breadcrumbs(place: paths.Place) -> list[Component]:
+    """Where one is: map > block > neuron."""
+    steps: list[tuple[str, str]] = [("Map", paths.run_path(place.run) if place.run else "/")]
+    if place.page in {"layer", "neuron"} and place.run:
+        layer = paths.layer_path(place.run, place.layer, place.projection)
+        steps.append((f"block {place.layer} · {place.projection}", layer))
+    if place.page == "neuron" and place.run:
+        steps.append((f"neuron {place.index}", ""))
+    elif place.page in {"jobs", "job"}:
+        steps.append(("Jobs", "/jobs"))
+        if place.page == "job":
+            steps.append((place.job, ""))
+    elif place.page == "new":
+        steps.append(("New run", ""))
+    elif place.page == "nowhere":
+        steps.append(("Not found", ""))
+    crumbs: list[Component] = []
+    for number, (text, href) in enumerate(steps):
+        if number:
+            crumbs.append(html.Span("›", className="crumb-sep", **{"aria-hidden": "true"}))
+        last = number == len(steps) - 1
+        crumbs.append(
+            html.Span(text, className="crumb here") if last else link(text, href, className="crumb")
+        )
+    return crumbs
