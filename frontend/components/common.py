@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import dash_mantine_components as dmc
 import plotly.graph_objects as go
@@ -13,7 +13,7 @@ from dash.development.base_component import Component
 from app.errors import WasserscopeError
 from frontend import ids, theme
 
-Children = str | Component | Sequence[Any] | None
+Children: TypeAlias = str | Component | Sequence[Any] | None
 
 
 def card(title: Children, *children: Children, tools: Children = None, **more: Any) -> Component:
