@@ -1,0 +1,45 @@
+"""Tokens in their context. Corpus text is only ever a text child: it is never read as markup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dash import html
+from dash.development.base_component import Component
+
+from app.schemas.neuron import TokenExample
+from frontend import theme
+
+KINDS = {"high": "highest", "low": "lowest", "random": "random"}
+
+
+def token_list(examples: Sequence[TokenExample]) -> Component:
+    """One line per token: its value, and the token marked in the text around it."""
+    if not examples:
+        return html.P("No tokens were kept for this neuron.", className="note")
+    return html.Ol([_line(example) for example in examples], className="tokens")
+
+
+def _line(example: TokenExample) -> Component:
+    where = f"token {example.position:,}: window {example.window}, place {example.offset}"
+    text = [
+        html.Span(html.Bdi(example.before), className="before"),
+        html.Mark(visible(example.token)),
+        html.Span(example.after, className="after"),
+    ]
+    return html.Li(
+        [
+            html.Span(theme.number(example.value), className="token-value", title=repr(example.value)),
+            html.Span(text, className="context"),
+        ],
+        title=where,
+    )
+
+
+def visible(token: str) -> str:
+    """A token whose white space can be seen."""
+    return (
+        token.replace("\n", "⏎").replace("\t", "⇥")
+        if token.strip()
+        else token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣")
+    )

@@ -1,0 +1,130 @@
+"""One layer: every neuron as a cell, the ranked table beside it, the histogram of WD."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from app.client import AsyncClient
+from app.schemas.layer import LayerSummary, LayerValues, Metric
+from app.schemas.run import Run
+from frontend import ids, paths, theme
+from frontend.components.common import card, column, graph, link, note, page_title, pair, tabs, tile
+from frontend.components.neuron_grid import neuron_grid
+from frontend.figures import layer as figures
+from frontend.paths import Place
+
+
+async def page(client: AsyncClient, place: Place) -> Component:
+    """The layer in the address, coloured by the metric in the query."""
+    run_id = place.run or ""
+    colour = figures.colour_of(place.query.get("colour"))
+    wanted = [str(metric) for metric in figures.COLOURS]
+    run, layers, values = await asyncio.gather(
+        client.run(run_id), client.layers(run_id), client.layer(run_id, place.layer, place.projection, wanted)
+    )
+    here = paths.layer_path(run_id, place.layer, place.projection)
+    colours = [
+        (
+            figures.SHORT[metric],
+            paths.with_query(here, {"colour": None if metric is Metric.wd else str(metric)}),
+            metric is colour,
+        )
+        for metric in figures.COLOURS
+    ]
+    grid = card(
+        "All neurons",
+        graph(ids.LAYER_GRAPH, figures.grid_figure(values, colour), figures.grid_summary(values, colour)),
+        note(_grid_note(colour)),
+        tools=tabs("colour by", colours),
+    )
+    return column(
+        page_title(f"Block {place.layer} · {place.projection}", *_moves(run_id, layers, place)),
+        _tiles(run, values.summary),
+        pair(
+            grid,
+            card(
+                "Ranked",
+                *neuron_grid(run_id, place.layer, place.projection),
+                note("Click a row to open the neuron."),
+            ),
+        ),
+        _histogram(run, values),
+        dcc.Store(
+            id=ids.LAYER_PLACE,
+            data={
+                "run": run_id,
+                "layer": place.layer,
+                "projection": place.projection,
+                "neurons": values.neurons,
+            },
+        ),
+    )
+
+
+def _grid_note(colour: Metric) -> str:
+    text = "Cells are in the order of the neurons' index, row by row. Click one to open the neuron."
+    if colour is Metric.md:
+        text += " MD compares neurons within this layer; it does not compare across layers."
+    return text
+
+
+def _histogram(run: Run, values: LayerValues) -> Component:
+    figure = figures.histogram_figure(values, run.gaussian_floor, run.request.top_share)
+    return card(
+        "WD of this layer", graph(ids.LAYER_HISTOGRAM, figure, figures.histogram_summary(values.summary))
+    )
+
+
+def _tiles(run: Run, summary: LayerSummary) -> Component:
+    share = f"top {100 * run.request.top_share:.3g} % from"
+    return html.Div(
+        [
+            tile("neurons", theme.count(summary.neurons)),
+            tile("median WD", theme.number(summary.wd_median), str(summary.wd_median)),
+            tile("largest WD", theme.number(summary.wd_max), str(summary.wd_max)),
+            tile(share, theme.number(summary.threshold), str(summary.threshold)),
+            tile("Wasserstein neurons", theme.count(summary.wasserstein)),
+            tile("above the floor", theme.count(summary.above_floor), f"Gaussian floor {run.gaussian_floor}"),
+            tile("constant", theme.count(summary.constant)),
+        ],
+        id=ids.TILES,
+        className="tiles",
+    )
+
+
+def _moves(run: str, layers: list[LayerSummary], place: Place) -> list[Component]:
+    query = {"colour": place.query.get("colour")}
+    names = list(dict.fromkeys(layer.projection for layer in layers if layer.layer == place.layer))
+    depths = sorted(layer.layer for layer in layers if layer.projection == place.projection)
+
+    def address(layer: int, projection: str) -> str:
+        return paths.with_query(paths.layer_path(run, layer, projection), query)
+
+    switch = tabs(
+        "projection", [(name, address(place.layer, name), name == place.projection) for name in names]
+    )
+    before = max((depth for depth in depths if depth < place.layer), default=None)
+    after = min((depth for depth in depths if depth > place.layer), default=None)
+    return [
+        switch,
+        move(
+            f"‹ block {before}",
+            None if before is None else address(before, place.projection),
+            ids.NAV_PREVIOUS,
+            "previous block",
+        ),
+        move(
+            f"block {after} ›",
+            None if after is None else address(after, place.projection),
+            ids.NAV_NEXT,
+            "next block",
+        ),
+    ]
+
+
+def move(text: str, href: str | None, name: str, title: str) -> Component | None:
+    """A step to a neighbour; nothing where there is none."""
+    return None if href is None else link(text, href, id=name, className="button", title=title)
