@@ -25,6 +25,8 @@ class Place:
     index: int = 0
     job: str = ""
     query: dict[str, str] = field(default_factory=dict)
+    origin: str = "http://127.0.0.1:8000"
+    """Scheme, host and port the browser used; for commands to copy."""
 
 
 def read(pathname: str | None, search: str | None) -> Place:

@@ -10,11 +10,8 @@ from dash.development.base_component import Component
 from app.schemas.neuron import NeuronDetail
 from frontend import paths, theme
 
-ADDRESS = "http://127.0.0.1:8000"
-"""Shown in the commands until the browser puts the page's own address there (`assets/address.js`)."""
 
-
-def provenance(neuron: NeuronDetail) -> Component:
+def provenance(neuron: NeuronDetail, origin: str) -> Component:
     """A list of names and values, and two commands to copy."""
     made = neuron.provenance
     facts = {
@@ -32,8 +29,8 @@ def provenance(neuron: NeuronDetail) -> Component:
     return html.Div(
         [
             html.Dl(rows, className="facts"),
-            _command("curl", curl_command(neuron), "copy-curl"),
-            _command("Python", python_command(neuron), "copy-python"),
+            _command("curl", curl_command(neuron, origin), "copy-curl"),
+            _command("Python", python_command(neuron, origin), "copy-python"),
         ]
     )
 
@@ -49,15 +46,15 @@ def _command(label: str, text: str, name: str) -> Component:
     )
 
 
-def curl_command(neuron: NeuronDetail) -> str:
+def curl_command(neuron: NeuronDetail, origin: str) -> str:
     """The request of this page's data."""
     path = paths.neuron_path(neuron.provenance.run, neuron.layer, neuron.projection, neuron.index)
-    return f"curl -s {shlex.quote(f'{ADDRESS}/api/v1{path}')}"
+    return f"curl -s {shlex.quote(f'{origin}/api/v1{path}')}"
 
 
-def python_command(neuron: NeuronDetail) -> str:
+def python_command(neuron: NeuronDetail, origin: str) -> str:
     """The same through the client."""
     arguments = ", ".join(
         repr(part) for part in (neuron.provenance.run, neuron.layer, neuron.projection, neuron.index)
     )
-    return f"from app.client import Client\nneuron = Client({ADDRESS!r}).neuron({arguments})"
+    return f"from app.client import Client\nneuron = Client({origin!r}).neuron({arguments})"

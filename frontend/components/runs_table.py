@@ -18,7 +18,7 @@ def table(
     head: Sequence[str], rows: Sequence[Sequence[object]], name: str, right: Sequence[int] = ()
 ) -> Component:
     """A plain table; columns in `right` are right-aligned numbers."""
-    style = {place: "number" for place in right}
+    style = dict.fromkeys(right, "number")
     return dmc.Table(
         [
             dmc.TableThead(

@@ -48,7 +48,7 @@ def map_figure(run_map: RunMap) -> go.Figure:
             row=1,
             col=column,
         )
-        figure.update_yaxes(theme.plain_axis(showgrid=False, autorange="reversed"), row=1, col=column)
+        figure.update_yaxes(theme.plain_axis(showgrid=False), row=1, col=column)
     figure.update_yaxes(title={"text": "block", "standoff": 6}, row=1, col=1)
     figure.update_layout(
         theme.plain_layout(
