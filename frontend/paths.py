@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from dataclasses import dataclass, field, replace
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from app.schemas.job import JOB_PATTERN
 from app.schemas.run import RUN_PATTERN
@@ -29,8 +29,14 @@ class Place:
     """Scheme, host and port the browser used; for commands to copy."""
 
 
-def read(pathname: str | None, search: str | None) -> Place:
-    """The place an address names; `nowhere` when it is none of ours."""
+def read(pathname: str | None, search: str | None, href: str | None = None) -> Place:
+    """The place an address names; `nowhere` when it is none of ours. `href` tells the origin."""
+    place = _read(pathname, search)
+    parts = urlsplit(href or "")
+    return replace(place, origin=f"{parts.scheme}://{parts.netloc}") if parts.netloc else place
+
+
+def _read(pathname: str | None, search: str | None) -> Place:
     query = dict(parse_qsl((search or "").removeprefix("?")))
     parts = [unquote(part) for part in (pathname or "/").strip("/").split("/")]
     match parts:

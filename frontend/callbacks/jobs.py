@@ -1,0 +1,71 @@
+"""Following and cancelling jobs. One interval, on the page only while a job is live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dash import ALL, Dash, Input, Output, State, ctx, no_update
+from dash.development.base_component import Component
+
+from app.client import AsyncClient
+from app.errors import WasserscopeError
+from frontend import ids
+from frontend.components.common import error_of
+from frontend.components.job_panel import job_status
+from frontend.pages.jobs import LIMIT, jobs_table, log_text
+
+
+def register(app: Dash, client: AsyncClient) -> None:
+    """All callbacks of jobs."""
+
+    @app.callback(
+        Output(ids.JOB_PANEL, "children"),
+        Output(ids.RELOAD, "data", allow_duplicate=True),
+        Input(ids.JOB_TICK, "n_intervals"),
+        State(ids.LIVE_JOB, "data"),
+        State(ids.RELOAD, "data"),
+        prevent_initial_call=True,
+    )
+    async def tick(_: int | None, job: str | None, reload: int) -> tuple[list[Component], Any]:
+        try:
+            children, ended = await _status(client, job)
+        except WasserscopeError as error:
+            return [error_of(error)], no_update
+        return children, reload + 1 if ended else no_update
+
+    @app.callback(
+        Output(ids.JOB_LOG, "children"),
+        Input(ids.JOB_TICK, "n_intervals"),
+        State(ids.LIVE_JOB, "data"),
+        prevent_initial_call=True,
+    )
+    async def log(_: int | None, job: str | None) -> list[Component]:
+        try:
+            return log_text(await client.log(job or ""))
+        except WasserscopeError as error:
+            return [error_of(error)]
+
+    @app.callback(
+        Output(ids.JOB_PANEL, "children", allow_duplicate=True),
+        Output(ids.RELOAD, "data", allow_duplicate=True),
+        Input({"type": "cancel", "job": ALL}, "n_clicks"),
+        State(ids.RELOAD, "data"),
+        prevent_initial_call=True,
+    )
+    async def cancel(clicks: list[int | None], reload: int) -> tuple[Any, Any]:
+        if not any(clicks) or not isinstance(ctx.triggered_id, dict):
+            return no_update, no_update
+        try:
+            await client.cancel(ctx.triggered_id["job"])
+        except WasserscopeError as error:
+            return [error_of(error)], no_update
+        return no_update, reload + 1
+
+
+async def _status(client: AsyncClient, name: str | None) -> tuple[list[Component], bool]:
+    """The panel of one job, or the table of all; and whether nothing is live any more."""
+    if name is None:
+        jobs = (await client.jobs(limit=LIMIT, offset=0)).items
+        return [jobs_table(jobs)], all(job.state.final for job in jobs)
+    job = await client.job(name)
+    return job_status(job), job.state.final

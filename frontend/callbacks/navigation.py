@@ -1,0 +1,176 @@
+"""Addresses and clicks: which page is shown, and where a click leads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import parse_qsl
+
+from dash import ALL, Dash, Input, Output, State, ctx, no_update
+from dash.development.base_component import Component
+
+from app.client import AsyncClient
+from app.errors import WasserscopeError
+from app.schemas.job import Job
+from app.schemas.run import Run
+from frontend import ids, paths
+from frontend.components.neuron_grid import grid_rows, request_query
+from frontend.components.shell import breadcrumbs, run_choices
+from frontend.figures.layer import neuron_at
+from frontend.pages import router
+from frontend.pages.map import newest
+
+DEFAULTS = {"metric": "wd", "projection": "all"}
+"""Values of selectors that the query leaves out."""
+
+
+def register(app: Dash, client: AsyncClient) -> None:
+    """All callbacks of navigation."""
+    _pages(app, client)
+    _header(app, client)
+    _clicks(app)
+    _table(app, client)
+
+
+def _pages(app: Dash, client: AsyncClient) -> None:
+    @app.callback(
+        Output(ids.PAGE, "children"),
+        Output(ids.BREADCRUMBS, "children"),
+        Input(ids.URL, "pathname"),
+        Input(ids.URL, "search"),
+        Input(ids.RELOAD, "data"),
+        State(ids.URL, "href"),
+        running=[(Output(ids.PAGE, "className"), "page loading", "page")],
+    )
+    async def show(pathname: str, search: str, _: int, href: str) -> tuple[Component, list[Component]]:
+        place = paths.read(pathname, search, href)
+        return await router.render(client, place), breadcrumbs(place)
+
+
+def _header(app: Dash, client: AsyncClient) -> None:
+    @app.callback(
+        Output(ids.RUN_SELECT, "data"),
+        Output(ids.RUN_SELECT, "value"),
+        Output(ids.JOBS_LINK, "children"),
+        Output(ids.JOBS_LINK, "title"),
+        Input(ids.URL, "pathname"),
+        Input(ids.RELOAD, "data"),
+    )
+    async def fill(pathname: str, _: int) -> tuple[list[dict[str, str]], str | None, str, str]:
+        runs, (label, title) = await asyncio.gather(_runs(client), _jobs_label(client))
+        shown = paths.read(pathname, "").run or (found.id if (found := newest(runs)) else None)
+        return run_choices(runs), shown, label, title
+
+    @app.callback(
+        Output(ids.URL, "href", allow_duplicate=True),
+        Input(ids.RUN_SELECT, "value"),
+        State(ids.URL, "pathname"),
+        State(ids.RUN_SELECT, "data"),
+        prevent_initial_call=True,
+    )
+    def choose(run: str | None, pathname: str, data: list[dict[str, str]]) -> Any:
+        shown = paths.read(pathname, "").run
+        filled_in = shown is None and bool(data) and ids.RUN_SELECT not in str(ctx.triggered_id)
+        return no_update if not run or run == shown or filled_in else paths.run_path(run)
+
+    @app.callback(
+        Output(ids.URL, "href", allow_duplicate=True),
+        Output(ids.JUMP, "error"),
+        Output(ids.JUMP, "value"),
+        Input(ids.JUMP, "n_submit"),
+        State(ids.JUMP, "value"),
+        State(ids.RUN_SELECT, "value"),
+        prevent_initial_call=True,
+    )
+    def jump(_: int, text: str | None, run: str | None) -> tuple[Any, Any, Any]:
+        if not text or not run:
+            return no_update, None if run else "no run to look in", no_update
+        address = paths.jump_path(run, text)
+        if address is None:
+            return no_update, "block.projection.neuron, e.g. 15.up_proj.402", no_update
+        return address, None, ""
+
+
+async def _runs(client: AsyncClient) -> list[Run]:
+    try:
+        return (await client.runs()).items
+    except WasserscopeError:
+        return []  # the page itself shows this error
+
+
+async def _jobs_label(client: AsyncClient) -> tuple[str, str]:
+    try:
+        jobs: list[Job] = (await client.jobs(limit=50, offset=0)).items
+    except WasserscopeError as error:
+        return "Jobs (?)", f"{error.title}: {error.detail}"
+    live = sum(not job.state.final for job in jobs)
+    return (f"Jobs ({live})" if live else "Jobs"), f"{live} queued or running"
+
+
+def _clicks(app: Dash) -> None:
+    @app.callback(
+        Output(ids.URL, "href", allow_duplicate=True),
+        Input({"type": "view", "key": ALL}, "value"),
+        State({"type": "view", "key": ALL}, "id"),
+        State(ids.URL, "pathname"),
+        State(ids.URL, "search"),
+        prevent_initial_call=True,
+    )
+    def select(values: list[str], names: list[dict[str, str]], pathname: str, search: str) -> Any:
+        old: dict[str, str | None] = dict(parse_qsl((search or "").removeprefix("?")))
+        chosen = {name["key"]: value for name, value in zip(names, values, strict=True)}
+        new = old | {key: None if DEFAULTS.get(key) == value else value for key, value in chosen.items()}
+        address = paths.with_query(pathname, new)
+        return no_update if address == paths.with_query(pathname, old) else address
+
+    @app.callback(
+        Output(ids.URL, "href", allow_duplicate=True),
+        Input(ids.MAP_GRAPH, "clickData"),
+        State(ids.MAP_PANELS, "data"),
+        prevent_initial_call=True,
+    )
+    def map_click(click: dict[str, Any] | None, shown: dict[str, Any]) -> Any:
+        if not click:
+            return no_update
+        point = click["points"][0]
+        return paths.layer_path(shown["run"], int(point["y"]), shown["panels"][point["curveNumber"]])
+
+    @app.callback(
+        Output(ids.URL, "href", allow_duplicate=True),
+        Input(ids.LAYER_GRAPH, "clickData"),
+        State(ids.LAYER_PLACE, "data"),
+        prevent_initial_call=True,
+    )
+    def cell_click(click: dict[str, Any] | None, place: dict[str, Any]) -> Any:
+        if not click:
+            return no_update
+        point = click["points"][0]
+        index = neuron_at(point["y"], point["x"], place["neurons"])
+        if index is None:
+            return no_update
+        return paths.neuron_path(place["run"], place["layer"], place["projection"], index)
+
+
+def _table(app: Dash, client: AsyncClient) -> None:
+    @app.callback(
+        Output(ids.NEURON_TABLE, "getRowsResponse"),
+        Input(ids.NEURON_TABLE, "getRowsRequest"),
+        State(ids.NEURON_TABLE_QUERY, "data"),
+        prevent_initial_call=True,
+    )
+    async def rows(request: dict[str, Any] | None, place: dict[str, Any]) -> Any:
+        if not request:
+            return no_update
+        found = await client.neurons(place["run"], **request_query(request, place))
+        return grid_rows(found.items, found.total)
+
+    @app.callback(
+        Output(ids.URL, "href", allow_duplicate=True),
+        Input(ids.NEURON_TABLE, "cellClicked"),
+        State(ids.NEURON_TABLE_QUERY, "data"),
+        prevent_initial_call=True,
+    )
+    def row_click(click: dict[str, Any] | None, place: dict[str, Any]) -> Any:
+        if not click or not click.get("rowId"):
+            return no_update
+        return paths.jump_path(place["run"], str(click["rowId"])) or no_update
