@@ -23,17 +23,24 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > self._most:
             await response(self._error())(scope, receive, send)
             return
-        seen = 0
+        seen, refused = 0, False
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal seen, refused
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._most:
-                raise self._error()
+                refused = True
+                return {"type": "http.disconnect"}  # whoever reads the body stops here
             return message
 
-        await self._app(scope, counted, send)
+        async def unless_refused(message: Message) -> None:
+            if not refused:
+                await send(message)
+
+        await self._app(scope, counted, unless_refused)
+        if refused:
+            await response(self._error())(scope, receive, send)
 
     def _error(self) -> TooLarge:
         return TooLarge(

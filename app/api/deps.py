@@ -45,7 +45,8 @@ def _store(service: Annotated[Service, Depends(_service)]) -> Store:
     return service.store
 
 
-def _queue(service: Annotated[Service, Depends(_service)]) -> JobQueue:
+def live_queue(service: Annotated[Service, Depends(_service)]) -> JobQueue:
+    """The queue. Raises QueueUnavailable when the application has none."""
     if service.queue is None:
         raise QueueUnavailable(
             "No Redis is configured.",
@@ -79,7 +80,7 @@ def _window(
 ServiceDep = Annotated[Service, Depends(_service)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 StoreDep = Annotated[Store, Depends(_store)]
-QueueDep = Annotated[JobQueue, Depends(_queue)]
+QueueDep = Annotated[JobQueue, Depends(live_queue)]
 WindowDep = Annotated[Window, Depends(_window)]
 
 RunName = Annotated[
@@ -94,8 +95,12 @@ JobName = Annotated[
         examples=["explore-smollm2-135m-instruct-4f1c2a9be0d7"],
     ),
 ]
-LayerNumber = Annotated[int, Path(ge=0, le=2**31, description="The block's number, from 0.", examples=[15])]
+LayerNumber = Annotated[
+    int, Path(ge=0, le=2**31 - 1, description="The block's number, from 0.", examples=[15])
+]
 ProjectionName = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9_.]{1,128}$", description="The projection's name.", examples=["up_proj"])
 ]
-NeuronIndex = Annotated[int, Path(ge=0, le=2**31, description="Row of the weight, from 0.", examples=[402])]
+NeuronIndex = Annotated[
+    int, Path(ge=0, le=2**31 - 1, description="Row of the weight, from 0.", examples=[402])
+]

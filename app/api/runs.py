@@ -10,21 +10,22 @@ from app import catalog
 from app.api.deps import (
     LayerNumber,
     ProjectionName,
-    QueueDep,
     RunName,
     Service,
     ServiceDep,
     StoreDep,
     WindowDep,
+    live_queue,
 )
 from app.api.models import check_tokens, check_window
 from app.api.problems import answers
-from app.errors import Conflict, QueueUnavailable
+from app.errors import Conflict, CorpusError, NotFound, QueueUnavailable
 from app.schemas.job import Job, JobState
 from app.schemas.layer import LayerSummary, LayerValues, Metric, RunMap
 from app.schemas.model import ModelInspection
 from app.schemas.page import Page
 from app.schemas.run import Run, RunModel, RunRequest, RunState, RunSubmitted
+from app.store import Store, keys
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -45,22 +46,28 @@ _OF_JOB = {
         **answers(404, 413, 422, 502, 507),
     },
 )
-def submit(
-    service: ServiceDep, queue: QueueDep, request: RunRequest, http: Request, response: Response
-) -> RunSubmitted:
+def submit(service: ServiceDep, request: RunRequest, http: Request, response: Response) -> RunSubmitted:
     """Start a run. The same request names the same run: a finished one is answered at once (200), one under way is
     joined, an interrupted one goes on where it stopped. `Location` is the job's address.
     """
     check_tokens(service, request.tokens)
     inspection = catalog.inspect_model(catalog.resolve(request.model, service.settings))
     check_window(inspection, request.window)
-    title = _corpus_title(service, request.corpus)
-    queue.require()  # before anything is written: a run that cannot be queued must not be listed
-    run = service.store.create_run(request, _model(inspection), title)
+    title, fingerprint = _corpus(service, request)
+    run = keys.run_id(request, inspection.title, inspection.fingerprint, fingerprint)
     if service.store.manifest(run) is not None:
         response.status_code = 200
-        return RunSubmitted(run=service.store.run(run), job=None)
-    job = queue.submit_explore(run)
+        return RunSubmitted(run=with_job(service.store.run(run), _last_job(service, run)), job=None)
+    queue = live_queue(service)
+    queue.require()  # before anything is written: a run that cannot be queued must not be listed
+    known = _is_known(service.store, run)
+    service.store.create_run(request, _model(inspection), title, fingerprint)
+    try:
+        job = queue.submit_explore(run)
+    except QueueUnavailable:
+        if not known:
+            service.store.delete_run(run)
+        raise
     response.headers["Location"] = f"{http.scope.get('root_path', '')}/v1/jobs/{job.id}"
     return RunSubmitted(run=with_job(service.store.run(run), job), job=job)
 
@@ -69,20 +76,23 @@ def submit(
 def runs(service: ServiceDep, window: WindowDep) -> Page[Run]:
     """All runs, the newest first."""
     page = service.store.runs(window.limit, window.offset)
-    return page.model_copy(update={"items": [with_job(run, job_of(service, run)) for run in page.items]})
+    items = [with_job(run, _last_job(service, run.id)) for run in page.items]
+    return page.model_copy(update={"items": items})
 
 
 @router.get("/{run}", operation_id="getRun", responses=answers(404, 422))
 def one(service: ServiceDep, run: RunName) -> Run:
     """One run and where it stands."""
-    found = service.store.run(run)
-    return with_job(found, job_of(service, found))
+    return with_job(service.store.run(run), _last_job(service, run))
 
 
 @router.delete("/{run}", operation_id="deleteRun", status_code=204, responses=answers(404, 409, 422))
 def delete(service: ServiceDep, run: RunName) -> None:
     """Remove a run and all that it stored. Cancel its job first."""
-    job = job_of(service, service.store.run(run))
+    found = service.store.run(run)
+    # Without Redis nobody can say whether a worker is writing to an unfinished run: the answer is 503, not a guess.
+    busy = service.queue is not None and found.state is not RunState.finished
+    job = service.queue.job_of(run) if service.queue is not None and busy else None
     if job is not None and not job.state.final:
         raise Conflict(
             f"Job '{job.id}' is at work on this run.", hint=f"POST /api/v1/jobs/{job.id}/cancel first."
@@ -123,12 +133,10 @@ def run_map(
     return store.run_map(run, metric, bins, projection)
 
 
-def job_of(service: Service, run: Run) -> Job | None:
-    """The job of an unfinished run; None when there is none or Redis does not answer (see GET /health)."""
-    if service.queue is None or run.state is RunState.finished:
-        return None
+def _last_job(service: Service, run: str) -> Job | None:
+    """The job of a run, at work or ended; None when there is none or Redis does not answer (see GET /health)."""
     try:
-        return service.queue.job_of(run.id)
+        return service.queue.job_of(run) if service.queue is not None else None
     except QueueUnavailable:
         return None
 
@@ -139,11 +147,29 @@ def with_job(run: Run, job: Job | None) -> Run:
     return run.model_copy(update={"state": state, "job": job.id if job else run.job})
 
 
+def _is_known(store: Store, run: str) -> bool:
+    try:
+        store.record(run)
+    except NotFound:
+        return False
+    return True
+
+
 def _model(found: ModelInspection) -> RunModel:
     return RunModel(**found.model_dump(include=set(RunModel.model_fields)))
 
 
-def _corpus_title(service: Service, name: str) -> str:
+def _corpus(service: Service, request: RunRequest) -> tuple[str, str]:
+    """Title and fingerprint of the corpus. Raises CorpusError when it is missing or surely too short."""
+    name = request.corpus
     if name.startswith("hub:"):  # its text is fetched by the worker
-        return {item.name: item.title for item in catalog.corpora(service.settings, [])}.get(name, name)
-    return catalog.corpus_text(name, service.settings, service.store.read_text)[0]
+        titles = {item.name: item.title for item in catalog.corpora(service.settings, [])}
+        return titles.get(name, name), ""
+    title, text = catalog.corpus_text(name, service.settings, service.store.read_text)
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if request.tokens > size + 1:  # a token is at least one byte; some tokenizers put a space before the text
+        raise CorpusError(
+            f"{title} has {size:,} bytes, so it cannot have the {request.tokens:,} tokens that were asked for.",
+            hint="Ask for fewer tokens or take a longer text; English has about four characters a token.",
+        )
+    return title, catalog.corpus_fingerprint(text)

@@ -48,18 +48,23 @@ class NeuronQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    layer: int | None = Field(None, ge=0, description="Only this block.", examples=[15])
-    projection: str | None = Field(None, max_length=128, description="Only this projection.")
+    layer: int | None = Field(None, ge=0, le=2**31 - 1, description="Only this block.", examples=[15])
+    projection: str | None = Field(
+        None, max_length=128, description="Only this projection.", examples=["up_proj"]
+    )
     sort: str = Field(
         "-wd",
         pattern=SORT_PATTERN,
         description="Column to sort by, `-` for the highest first; neurons without a value come last.",
+        examples=["-md"],
     )
     min_wd: float | None = Field(None, description="Only neurons of at least this WD.", examples=[0.1])
-    max_wd: float | None = Field(None, description="Only neurons of at most this WD.")
-    wasserstein: bool | None = Field(None, description="Only Wasserstein neurons, or only the others.")
-    limit: int = Field(50, ge=0, description="Most rows on this page.", examples=[50])
-    offset: int = Field(0, ge=0, description="Rows left out before this page.", examples=[0])
+    max_wd: float | None = Field(None, description="Only neurons of at most this WD.", examples=[0.5])
+    wasserstein: bool | None = Field(
+        None, description="Only Wasserstein neurons, or only the others.", examples=[True]
+    )
+    limit: int = Field(50, ge=0, le=2**53, description="Most rows on this page.", examples=[50])
+    offset: int = Field(0, ge=0, le=2**53, description="Rows left out before this page.", examples=[0])
 
 
 class Distribution(BaseModel):
