@@ -12,6 +12,7 @@ from app.client import AsyncClient
 from app.errors import InvalidRequest, WasserscopeError
 from app.schemas.run import RunRequest
 from frontend import ids, paths
+from frontend.callbacks import on
 from frontend.components.common import error_of
 from frontend.components.form import estimate_text
 
@@ -29,7 +30,8 @@ FIELDS = {
 def register(app: Dash, client: AsyncClient) -> None:
     """All callbacks of the form."""
 
-    @app.callback(
+    @on(
+        app,
         Output(ids.FORM_ANSWER, "children"),
         Output(ids.URL, "href", allow_duplicate=True),
         Input(ids.FORM_SUBMIT, "n_clicks"),

@@ -10,6 +10,7 @@ from dash.development.base_component import Component
 from app.client import AsyncClient
 from app.errors import WasserscopeError
 from frontend import ids
+from frontend.callbacks import on
 from frontend.components.common import error_of
 from frontend.components.job_panel import job_status
 from frontend.pages.jobs import LIMIT, jobs_table, log_text
@@ -18,7 +19,8 @@ from frontend.pages.jobs import LIMIT, jobs_table, log_text
 def register(app: Dash, client: AsyncClient) -> None:
     """All callbacks of jobs."""
 
-    @app.callback(
+    @on(
+        app,
         Output(ids.JOB_PANEL, "children"),
         Output(ids.RELOAD, "data", allow_duplicate=True),
         Input(ids.JOB_TICK, "n_intervals"),
@@ -33,7 +35,8 @@ def register(app: Dash, client: AsyncClient) -> None:
             return [error_of(error)], no_update
         return children, reload + 1 if ended else no_update
 
-    @app.callback(
+    @on(
+        app,
         Output(ids.JOB_LOG, "children"),
         Input(ids.JOB_TICK, "n_intervals"),
         State(ids.LIVE_JOB, "data"),
@@ -45,7 +48,8 @@ def register(app: Dash, client: AsyncClient) -> None:
         except WasserscopeError as error:
             return [error_of(error)]
 
-    @app.callback(
+    @on(
+        app,
         Output(ids.JOB_PANEL, "children", allow_duplicate=True),
         Output(ids.RELOAD, "data", allow_duplicate=True),
         Input({"type": "cancel", "job": ALL}, "n_clicks"),

@@ -14,6 +14,7 @@ from app.errors import WasserscopeError
 from app.schemas.job import Job
 from app.schemas.run import Run
 from frontend import ids, paths
+from frontend.callbacks import on
 from frontend.components.neuron_grid import grid_rows, request_query
 from frontend.components.shell import breadcrumbs, run_choices
 from frontend.figures.layer import neuron_at
@@ -33,7 +34,8 @@ def register(app: Dash, client: AsyncClient) -> None:
 
 
 def _pages(app: Dash, client: AsyncClient) -> None:
-    @app.callback(
+    @on(
+        app,
         Output(ids.PAGE, "children"),
         Output(ids.BREADCRUMBS, "children"),
         Input(ids.URL, "pathname"),
@@ -48,7 +50,8 @@ def _pages(app: Dash, client: AsyncClient) -> None:
 
 
 def _header(app: Dash, client: AsyncClient) -> None:
-    @app.callback(
+    @on(
+        app,
         Output(ids.RUN_SELECT, "data"),
         Output(ids.RUN_SELECT, "value"),
         Output(ids.JOBS_LINK, "children"),
@@ -61,7 +64,8 @@ def _header(app: Dash, client: AsyncClient) -> None:
         shown = paths.read(pathname, "").run or (found.id if (found := newest(runs)) else None)
         return run_choices(runs), shown, label, title
 
-    @app.callback(
+    @on(
+        app,
         Output(ids.URL, "href", allow_duplicate=True),
         Input(ids.RUN_SELECT, "value"),
         State(ids.URL, "pathname"),
@@ -73,7 +77,8 @@ def _header(app: Dash, client: AsyncClient) -> None:
         filled_in = shown is None and bool(data) and ids.RUN_SELECT not in str(ctx.triggered_id)
         return no_update if not run or run == shown or filled_in else paths.run_path(run)
 
-    @app.callback(
+    @on(
+        app,
         Output(ids.URL, "href", allow_duplicate=True),
         Output(ids.JUMP, "error"),
         Output(ids.JUMP, "value"),
@@ -108,7 +113,8 @@ async def _jobs_label(client: AsyncClient) -> tuple[str, str]:
 
 
 def _clicks(app: Dash) -> None:
-    @app.callback(
+    @on(
+        app,
         Output(ids.URL, "href", allow_duplicate=True),
         Input({"type": "view", "key": ALL}, "value"),
         State({"type": "view", "key": ALL}, "id"),
@@ -123,7 +129,8 @@ def _clicks(app: Dash) -> None:
         address = paths.with_query(pathname, new)
         return no_update if address == paths.with_query(pathname, old) else address
 
-    @app.callback(
+    @on(
+        app,
         Output(ids.URL, "href", allow_duplicate=True),
         Input(ids.MAP_GRAPH, "clickData"),
         State(ids.MAP_PANELS, "data"),
@@ -135,7 +142,8 @@ def _clicks(app: Dash) -> None:
         point = click["points"][0]
         return paths.layer_path(shown["run"], int(point["y"]), shown["panels"][point["curveNumber"]])
 
-    @app.callback(
+    @on(
+        app,
         Output(ids.URL, "href", allow_duplicate=True),
         Input(ids.LAYER_GRAPH, "clickData"),
         State(ids.LAYER_PLACE, "data"),
@@ -152,7 +160,8 @@ def _clicks(app: Dash) -> None:
 
 
 def _table(app: Dash, client: AsyncClient) -> None:
-    @app.callback(
+    @on(
+        app,
         Output(ids.NEURON_TABLE, "getRowsResponse"),
         Input(ids.NEURON_TABLE, "getRowsRequest"),
         State(ids.NEURON_TABLE_QUERY, "data"),
@@ -164,7 +173,8 @@ def _table(app: Dash, client: AsyncClient) -> None:
         found = await client.neurons(place["run"], **request_query(request, place))
         return grid_rows(found.items, found.total)
 
-    @app.callback(
+    @on(
+        app,
         Output(ids.URL, "href", allow_duplicate=True),
         Input(ids.NEURON_TABLE, "cellClicked"),
         State(ids.NEURON_TABLE_QUERY, "data"),

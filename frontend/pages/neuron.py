@@ -36,7 +36,7 @@ async def page(client: AsyncClient, place: Place) -> Component:
             kind="wide-left",
         ),
         _tokens(neuron, place),
-        card("Provenance", provenance(neuron), id=ids.PROVENANCE),
+        card("Provenance", provenance(neuron, place.origin), id=ids.PROVENANCE),
     )
 
 
@@ -111,15 +111,15 @@ def _moves(run: str, neuron: NeuronDetail, layers: list[LayerSummary], place: Pl
             "next neuron (right arrow)",
         ),
         move(
-            f"↑ block {before}",
+            f"↓ block {before}",
             address(before, place.index),
-            ids.NAV_UP,
-            "same index, block before (up arrow)",
+            ids.NAV_DOWN,
+            "same index, block before (down arrow)",
         ),
         move(
-            f"↓ block {after}",
+            f"↑ block {after}",
             address(after, place.index),
-            ids.NAV_DOWN,
-            "same index, block after (down arrow)",
+            ids.NAV_UP,
+            "same index, block after (up arrow)",
         ),
     ]

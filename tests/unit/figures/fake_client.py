@@ -1,0 +1,297 @@
+"""A client that makes its data up, the same every time: for tests of pages, and to look at them without a run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from app.errors import NotFound
+from app.schemas.corpus import Corpus
+from app.schemas.job import Job, JobLog, JobState, Progress
+from app.schemas.layer import LayerSummary, LayerValues, MapRow, Metric, RunMap
+from app.schemas.model import ModelSource, ModelSources, Projection
+from app.schemas.neuron import Distribution, NeuronDetail, NeuronRow, NeuronTokens, Provenance, TokenExample
+from app.schemas.page import Page
+from app.schemas.run import Run, RunModel, RunRequest, RunState, RunSubmitted
+
+RUN = "tiny-llama-0123456789ab"
+LIVE_RUN = "tiny-llama-ba9876543210"
+JOB = f"explore-{LIVE_RUN}"
+BLOCKS = 6
+NEURONS = {"gate_proj": 96, "up_proj": 96, "down_proj": 40}
+FLOOR = 0.0104
+HOSTILE = "<img src=x onerror=window.hacked=1><b>bold</b>"
+MADE = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+
+
+def row(layer: int, projection: str, index: int) -> NeuronRow:
+    """One neuron's made-up scores; neuron 7 of each layer is constant."""
+    seed = np.random.default_rng([layer, len(projection), index])
+    values = seed.gamma(2.0, 0.03, size=10)
+    constant = index == 7
+    return NeuronRow(
+        layer=layer,
+        projection=projection,
+        index=index,
+        wd=None if constant else float(values[0] + 0.01 * layer),
+        md=None if constant else 1 + float(values[1]),
+        mean=float(values[2]),
+        std=0.0 if constant else 0.5 + float(values[3]),
+        skew=None if constant else float(values[4]),
+        kurtosis=None if constant else float(values[5] * 20),
+        entropy=None if constant else 1.4,
+        mean_abs_weight=float(values[6]),
+        weight_norm=float(values[7]) * 10,
+        zero_share=0.0,
+        constant=constant,
+        wasserstein=index < 3,
+        rank_layer=index + 1,
+        rank_model=index + 1 + 100 * layer,
+    )
+
+
+def rows(layer: int, projection: str) -> list[NeuronRow]:
+    """A whole layer."""
+    return [row(layer, projection, index) for index in range(NEURONS[projection])]
+
+
+def summary(layer: int, projection: str) -> LayerSummary:
+    """Its summary."""
+    known = np.asarray([r.wd for r in rows(layer, projection) if r.wd is not None])
+    low, quarter, half, three, high, threshold = np.quantile(known, [0, 0.25, 0.5, 0.75, 1, 0.97]).tolist()
+    return LayerSummary(
+        layer=layer,
+        projection=projection,
+        neurons=NEURONS[projection],
+        constant=1,
+        wd_min=low,
+        wd_q25=quarter,
+        wd_median=half,
+        wd_q75=three,
+        wd_max=high,
+        threshold=threshold,
+        wasserstein=3,
+        above_floor=int((known > FLOOR).sum()),
+    )
+
+
+def layer_values(layer: int, projection: str, metrics: list[str]) -> LayerValues:
+    """Metrics of a layer."""
+    found = rows(layer, projection)
+    return LayerValues(
+        layer=layer,
+        projection=projection,
+        neurons=len(found),
+        summary=summary(layer, projection),
+        metrics={name: [getattr(r, name) for r in found] for name in metrics},
+    )
+
+
+def run_map(metric: Metric, bins: int) -> RunMap:
+    """The map: bins as the store cuts them."""
+    made = []
+    bins = min(bins, max(NEURONS.values()))
+    for layer in range(BLOCKS):
+        for projection, count in NEURONS.items():
+            known = [
+                (getattr(r, metric), r.index)
+                for r in rows(layer, projection)
+                if getattr(r, metric) is not None
+            ]
+            known.sort(reverse=True)
+            places = [min(i * count // bins, len(known) - 1) for i in range(bins)]
+            made.append(
+                MapRow(
+                    layer=layer,
+                    projection=projection,
+                    neurons=count,
+                    values=[known[p][0] for p in places],
+                    leaders=[known[p][1] for p in places],
+                )
+            )
+    every = [value for line in made for value in line.values if value is not None]
+    return RunMap(metric=metric, bins=bins, rows=made, minimum=min(every), maximum=max(every))
+
+
+def detail(run: str, layer: int, projection: str, index: int) -> NeuronDetail:
+    """All of one neuron; its highest token carries markup that must stay text."""
+    scores = row(layer, projection, index)
+    sample = np.random.default_rng(index).normal(scores.mean, max(scores.std, 1e-9), 8192)
+    counts, edges = np.histogram(sample, bins=256)
+    tokens = [
+        TokenExample(
+            position=40 * i,
+            window=i,
+            offset=i + 3,
+            value=4.0 - i / 8,
+            token=HOSTILE if i == 0 else " the",
+            before="The statement is executed as follows, where the target is evaluated once and then",
+            after=" value is bound to the name in the\nlocal namespace (see section Naming and binding).",
+        )
+        for i in range(16)
+    ]
+    made = Provenance(
+        run=run,
+        model="Tiny-Llama",
+        model_fingerprint="gguf-0011223344556677",
+        corpus="python-docs",
+        tokens=8192,
+        window=512,
+        pairs=4096,
+        seed=0,
+        gaussian_floor=FLOOR,
+        versions={"torch": "2.13.0", "wasserscope": "0.1.0"},
+    )
+    return NeuronDetail(
+        **scores.model_dump(),
+        layer_neurons=NEURONS[projection],
+        run_neurons=BLOCKS * sum(NEURONS.values()),
+        distribution=Distribution(
+            low=edges[0],
+            high=edges[-1],
+            counts=counts.tolist(),
+            quantiles=np.quantile(sample, np.linspace(0, 1, 257)).tolist(),
+        ),
+        tokens=NeuronTokens(high=tokens, low=tokens[::-1], random=tokens[:4]),
+        provenance=made,
+    )
+
+
+def a_run(name: str = RUN, state: RunState = RunState.finished) -> Run:
+    """A run."""
+    shapes = [
+        Projection(name=projection, module=f"mlp.{projection}", in_features=40, out_features=count)
+        for projection, count in NEURONS.items()
+    ]
+    model = RunModel(
+        source="path:tiny-llama",
+        title="Tiny-Llama",
+        fingerprint="gguf-0011223344556677",
+        family="llama",
+        dtype="float32",
+        blocks=BLOCKS,
+        d_model=40,
+        projections=shapes,
+    )
+    done = state is RunState.finished
+    return Run(
+        id=name,
+        state=state,
+        request=RunRequest(model="path:tiny-llama"),
+        model=model,
+        corpus_title="Python's language reference (built in)",
+        created_at=MADE,
+        finished_at=MADE if done else None,
+        blocks_done=BLOCKS if done else 2,
+        neurons=BLOCKS * sum(NEURONS.values()) if done else 0,
+        tokens=8192 if done else 0,
+        pairs=4096 if done else 0,
+        gaussian_floor=FLOOR if done else None,
+        job=f"explore-{name}",
+        seconds=61.2 if done else None,
+        device="cpu" if done else None,
+    )
+
+
+def a_job(state: JobState = JobState.running) -> Job:
+    """A job."""
+    progress = Progress(
+        phase="scoring block 3 of 6",
+        fraction=0.42,
+        block=2,
+        blocks=6,
+        tokens_per_second=5200.0,
+        eta_seconds=48.0,
+    )
+    return Job(
+        id=JOB, kind="explore", state=state, run=LIVE_RUN, progress=progress, device="cpu", created_at=MADE
+    )
+
+
+class FakeClient:
+    """The methods of AsyncClient that the dashboard uses."""
+
+    def __init__(self, runs: list[Run] | None = None, jobs: list[Job] | None = None) -> None:
+        self._runs = [a_run(LIVE_RUN, RunState.running), a_run()] if runs is None else runs
+        self._jobs = [a_job()] if jobs is None else jobs
+
+    async def models(self) -> ModelSources:
+        items = [ModelSource(source="demo", title="SmolLM2-135M-Instruct (offline demo)", kind="demo")]
+        return ModelSources(items=items, total=1, forms=["demo", "hub:org/name@revision"])
+
+    async def corpora(self) -> Page[Corpus]:
+        items = [
+            Corpus(
+                name="python-docs",
+                title="Python's language reference (built in)",
+                kind="builtin",
+                characters=465_000,
+            )
+        ]
+        return Page(items=items, total=1, limit=50, offset=0)
+
+    async def submit(self, request: RunRequest) -> RunSubmitted:
+        return RunSubmitted(run=a_run(LIVE_RUN, RunState.running), job=a_job())
+
+    async def runs(self) -> Page[Run]:
+        return Page(items=self._runs, total=len(self._runs), limit=50, offset=0)
+
+    async def run(self, run: str) -> Run:
+        for found in self._runs:
+            if found.id == run:
+                return found
+        raise NotFound(f"There is no run {run!r}.", hint="GET /api/v1/runs lists what there is.")
+
+    async def layers(self, run: str) -> list[LayerSummary]:
+        return [summary(layer, projection) for layer in range(BLOCKS) for projection in NEURONS]
+
+    async def layer(self, run: str, layer: int, projection: str, metrics: list[str]) -> LayerValues:
+        self._known(layer, projection, 0)
+        return layer_values(layer, projection, metrics)
+
+    async def map(self, run: str, metric: str = "wd", bins: int = 512) -> RunMap:
+        return run_map(Metric(metric), bins)
+
+    async def neurons(self, run: str, **query: Any) -> Page[NeuronRow]:
+        layers = range(BLOCKS) if query["layer"] is None else [query["layer"]]
+        names = list(NEURONS) if query["projection"] is None else [query["projection"]]
+        found = [r for layer in layers for name in names for r in rows(layer, name)]
+        key = str(query["sort"]).lstrip("-")
+        known = sorted(
+            (r for r in found if getattr(r, key) is not None),
+            key=lambda r: getattr(r, key),
+            reverse=query["sort"][0] == "-",
+        )
+        every = [*known, *(r for r in found if getattr(r, key) is None)]
+        offset, limit = query["offset"], query["limit"]
+        return Page(items=every[offset : offset + limit], total=len(every), limit=limit, offset=offset)
+
+    async def neuron(self, run: str, layer: int, projection: str, index: int) -> NeuronDetail:
+        self._known(layer, projection, index)
+        return detail(run, layer, projection, index)
+
+    async def jobs(self, limit: int = 50, offset: int = 0) -> Page[Job]:
+        return Page(items=self._jobs, total=len(self._jobs), limit=limit, offset=offset)
+
+    async def job(self, job: str) -> Job:
+        for found in self._jobs:
+            if found.id == job:
+                return found
+        raise NotFound(f"There is no job {job!r}.")
+
+    async def cancel(self, job: str) -> Job:
+        self._jobs = [
+            j.model_copy(update={"state": JobState.cancelled}) if j.id == job else j for j in self._jobs
+        ]
+        return await self.job(job)
+
+    async def log(self, job: str) -> JobLog:
+        return JobLog(job=job, lines=["loading the model", "scoring block 1 of 6"], total=2)
+
+    def _known(self, layer: int, projection: str, index: int) -> None:
+        if layer >= BLOCKS or index >= NEURONS.get(projection, 0):
+            raise NotFound(
+                f"There is no neuron {layer}.{projection}.{index}.", hint="The map shows what there is."
+            )
