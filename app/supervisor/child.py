@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -18,18 +17,31 @@ QUICK_SECONDS = 20.0
 """A process that lives shorter than this died at once."""
 MOST_QUICK_DEATHS = 5
 TAIL_LINES = 20
+TAIL_BYTES = 32_768
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_LAUNCH = Path(__file__).with_name("launch.py")
 
 
 class Child:
-    """A process that is started again when it dies."""
+    """A process that is started again when it dies.
+
+    `death_signal` is what the kernel sends it when the supervisor dies without a word; the descriptors `keep_open` stay
+    open in it. A session of its own keeps a terminal's Ctrl-C from it: the supervisor ends its children in order.
+    """
 
     def __init__(
-        self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path, stop_seconds: float
+        self,
+        name: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        stop_seconds: float,
+        *,
+        death_signal: signal.Signals = signal.SIGKILL,
     ) -> None:
         self.name, self.log = name, log
+        self.keep_open: tuple[int, ...] = ()
+        self._death_signal = death_signal
         self._command, self._env = list(command), {**os.environ, **env}
         self._stop_seconds = stop_seconds
         self._process: subprocess.Popen[bytes] | None = None
@@ -44,15 +56,17 @@ class Child:
     def start(self) -> None:
         """Start it. Call from the main thread: on Linux a child dies with the thread that made it."""
         self._started = time.monotonic()
+        # Not `preexec_fn`: a progress bar has threads, and code between fork and exec could block on one of their locks.
+        launch = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(self._death_signal))]
         with self.log.open("ab") as stream:
             self._process = subprocess.Popen(
-                self._command,
+                [*launch, *self._command],
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if _LIBC is not None else None,
+                pass_fds=self.keep_open,
             )
 
     def tend(self) -> str | None:
@@ -72,7 +86,7 @@ class Child:
                 )
             wait = 0.5 * 2 ** (self._quick_deaths - 1)
             self._again_at = time.monotonic() + wait
-            return f"The {self.name} ended with status {self._process.returncode}; it is started again. Log: {self.log}"
+            return f"The {self.name} {self._how()}; it is started again in {wait:g} s. Log: {self.log}"
         if time.monotonic() >= self._again_at:
             self._again_at = 0.0
             self.start()
@@ -80,10 +94,9 @@ class Child:
 
     def tail(self) -> str:
         """The last lines of its log."""
-        with contextlib.suppress(OSError):
-            return "\n".join(
-                self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
-            )
+        with contextlib.suppress(OSError), self.log.open("rb") as stream:
+            stream.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            return "\n".join(stream.read().decode(errors="replace").splitlines()[-TAIL_LINES:])
         return ""
 
     def ask_to_stop(self) -> None:
@@ -112,7 +125,8 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
-
-def _die_with_parent() -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    def _how(self) -> str:
+        code = self._process.returncode if self._process is not None else None
+        if code is not None and code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"ended with exit code {code}"

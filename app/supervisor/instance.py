@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
-import os
+import hashlib
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -13,14 +14,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+
+import platformdirs
+import psutil
 
 from app.client import Client
-from app.errors import ApiUnreachable, Conflict, InvalidRequest, PortTaken, StoreError
+from app.errors import ApiUnreachable, InvalidRequest, PortTaken, StoreError
 from app.settings import Settings
 from app.store import Store
 from app.supervisor import valkey
 from app.supervisor.child import Child
+from app.supervisor.lock import SCRATCH_PREFIX, StoreLock
 
 START_SECONDS = 90.0
 WEB_STOP_SECONDS = 8.0
@@ -34,7 +38,7 @@ class Instance:
     def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
         self.settings, self._say = settings, say
         self._children: list[Child] = []
-        self._lock: IO[str] | None = None
+        self._lock: StoreLock | None = None
         self._scratch: Path | None = None
 
     @property
@@ -80,8 +84,8 @@ class Instance:
                 self._say(news)
         time.sleep(TICK_SECONDS)
 
-    def wait_until_ready(self) -> None:
-        """Wait until the API answers and as many workers as were asked for are there. Raises ApiUnreachable."""
+    def wait_until_ready(self, *, workers: bool = True) -> None:
+        """Wait until the API and Redis answer and, with `workers`, all workers are there. Raises ApiUnreachable."""
         end = time.monotonic() + START_SECONDS
         with self.client() as client:
             while time.monotonic() < end:
@@ -90,7 +94,7 @@ class Instance:
                     health = client.health()
                 except ApiUnreachable:
                     continue
-                if health.redis.ok and len(health.workers) >= self.settings.workers:
+                if health.redis.ok and (not workers or len(health.workers) >= self.settings.workers):
                     return
         logs = ", ".join(str(child.log) for child in self._children)
         raise ApiUnreachable(
@@ -98,40 +102,50 @@ class Instance:
         )
 
     def stop(self) -> None:
-        """End every process: workers, then the web server, then the queue server, which writes its file first."""
-        for child in reversed(self._children):
-            child.ask_to_stop() if child.name != "queue server" else None
-        for child in reversed(self._children):
-            child.stop()
+        """End every process: workers, then the web server, then the queue server, which writes its file first.
+
+        A second Ctrl-C, or SIGTERM, meanwhile ends all of them at once.
+        """
+        family = _descendants()
+        try:
+            for child in reversed(self._children):
+                if child.name != "queue server":
+                    child.ask_to_stop()
+            for child in reversed(self._children):
+                child.stop()
+        except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # what is left takes no time
+            for child in self._children:
+                child.kill()
+        for process in family:  # a job's process has a group of its own
+            with contextlib.suppress(psutil.Error):
+                process.kill()
         self._children.clear()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
-
-    def kill(self) -> None:
-        """End every process at once."""
-        for child in self._children:
-            child.kill()
 
     def _start(self) -> None:
         store = Store(self.settings.store)
         state = store.check()
         if not state.ok:
             raise StoreError(state.detail, hint="Choose another place with --store or WASSERSCOPE_STORE.")
-        self._scratch = Path(tempfile.mkdtemp(prefix="wasserscope-"))
-        home = store.files.local or self._scratch
-        if store.files.local is not None:
-            self._lock = take_lock(home / ".lock")
+        self._scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
+        home = store.files.local or _own_folder(self.settings.store)
+        self._lock = StoreLock(home / ".lock")
+        self._lock.take(self.url, self._scratch)
         logs = _folder(home / "logs")
         env = self.settings.to_env()
         if self.settings.redis_url is None:
             server, url = valkey.server(self._scratch, _folder(home / "valkey"), _log(logs, "valkey"))
+            server.keep_open = (self._lock.fd,)
             self._add(server)
             valkey.wait_until_ready(server, url)
             env["WASSERSCOPE_REDIS_URL"] = url
-        run = [sys.executable, "-m"]
+        run = [sys.executable, "-P", "-m"]  # -P: a folder `app` where the user happens to be is not ours
         self._add(Child("web server", [*run, "frontend.main"], env, _log(logs, "web"), WEB_STOP_SECONDS))
         for number in range(1, self.settings.workers + 1):
             log = _log(logs, f"worker-{number}")
@@ -161,23 +175,15 @@ def check_port(settings: Settings) -> None:
             ) from error
 
 
-def take_lock(path: Path) -> IO[str]:
-    """Hold the store for this instance until the file is closed. Raises Conflict when another one holds it."""
-    stream = path.open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        stream.seek(0)
-        owner = stream.read().strip() or "unknown"
-        stream.close()
-        raise Conflict(
-            f"Another Wasserscope (process {owner}) uses the store {path.parent}.",
-            hint="Use that one, end it, or give this one another store: --store or WASSERSCOPE_STORE.",
-        ) from error
-    stream.truncate(0)
-    stream.write(str(os.getpid()))
-    stream.flush()
-    return stream
+def _own_folder(store: str) -> Path:
+    """Where queue and logs of a remote store are kept on this machine."""
+    digest = hashlib.sha256(store.encode()).hexdigest()[:12]
+    return _folder(Path(platformdirs.user_data_dir("wasserscope")) / f"remote-{digest}")
+
+
+def _descendants() -> list[psutil.Process]:
+    """All processes below this one."""
+    return psutil.Process().children(recursive=True)
 
 
 def _folder(path: Path) -> Path:

@@ -7,6 +7,7 @@ to call, so on a shared machine nobody else may reach it.
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -47,10 +48,13 @@ def server(folder: Path, data: Path, log: Path) -> tuple[Child, str]:
         "--dir": str(data),
         "--appendonly": "yes",
         "--save": "",
+        "--databases": "1",
         "--daemonize": "no",
     }
     command = [find_server(), *[word for pair in options.items() for word in pair]]
-    return Child("queue server", command, {}, log, STOP_SECONDS), f"unix://{socket}"
+    # SIGTERM, also when the supervisor was killed: it writes its file before it ends.
+    child = Child("queue server", command, {}, log, STOP_SECONDS, death_signal=signal.SIGTERM)
+    return child, f"unix://{socket}"
 
 
 def wait_until_ready(child: Child, url: str) -> None:
