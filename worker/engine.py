@@ -40,6 +40,14 @@ MAINTENANCE_SECONDS = 10
 PATIENCE_SECONDS = 60
 """How long a finished job waits for Redis to come back, to say so."""
 
+JOB_ENVIRONMENT = {
+    "TOKENIZERS_PARALLELISM": "false",  # one text cannot be shared among threads anyway
+    "MALLOC_ARENA_MAX": "2",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+"""Defaults of a job's process: without them its libraries reserve gigabytes of addresses that they never use, which
+`memory_limit_mebibytes` would count."""
+
 _GONE = (RedisConnectionError, RedisTimeoutError)
 
 
@@ -98,6 +106,7 @@ class Engine(SpawnWorker):  # type: ignore[misc]
     def fork_work_horse(self, job: Any, queue: Any) -> None:
         """Start `python -m worker.horse` in a process group of its own."""
         env = {
+            **JOB_ENVIRONMENT,
             **os.environ,
             **self.settings.to_env(),
             "RQ_WORKER_ID": self.name,
@@ -163,6 +172,14 @@ class Engine(SpawnWorker):  # type: ignore[misc]
                 time.sleep(1)
             else:
                 return
+
+    def perform_job(self, job: Any, queue: Any, execution: Any) -> bool:
+        """In the job's process: RQ ends it without a word when the job's end cannot be recorded."""
+        try:
+            return bool(super().perform_job(job, queue, execution))
+        except BaseException:
+            self.log.exception("the end of job %s cannot be recorded", job.id)
+            raise
 
     # What is kept of a failure
 

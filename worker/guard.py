@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from redis.exceptions import RedisError
 
@@ -34,14 +34,24 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def limit_memory(mebibytes: int) -> None:
-    """Limit this process' address space; 0 means no limit. Allocations beyond it fail, the worker itself is safe."""
-    if mebibytes:
-        size = mebibytes * 2**20
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        if hard != resource.RLIM_INFINITY:
-            size = min(size, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (size, hard))
+@contextlib.contextmanager
+def memory_limit(mebibytes: int) -> Iterator[None]:
+    """Limit this process' address space within; 0 means no limit. Allocations beyond it fail.
+
+    The limit goes before a failure is handled: telling of it needs memory too.
+    """
+    if not mebibytes:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    size = mebibytes * 2**20
+    resource.setrlimit(
+        resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard)
+    )
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def peak_bytes() -> int:

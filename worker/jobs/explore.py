@@ -60,10 +60,9 @@ def explore_run(run: str, settings: Settings, store: Store, device: torch.device
         progress.log("the run is finished already; nothing is computed again")
         return
     drop_damaged(store, run, progress)
-    if device.type == "cpu":
-        guard.limit_memory(settings.memory_limit_mebibytes)
     with (
         memory.translated(record.request, settings, device, lambda: _estimate(record, settings)),
+        guard.memory_limit(settings.memory_limit_mebibytes if device.type == "cpu" else 0),
         torch.no_grad(),
     ):
         Exploration(run, record, settings, store, device, progress).go()

@@ -36,10 +36,9 @@ def translated(
         if not is_out_of_memory(error):
             raise
         failed = str(error).splitlines()[0] if str(error) else type(error).__name__
-    else:
-        return
-    # Outside the handler: the traceback above kept the job's tensors alive.
-    raise OutOfMemory(_detail(failed, settings, device, estimate()), hint=_hint(request, settings))
+        raise OutOfMemory(
+            _detail(failed, settings, device, estimate()), hint=_hint(request, settings)
+        ) from error
 
 
 def _detail(failed: str, settings: Settings, device: torch.device, estimate: Estimate | None) -> str:

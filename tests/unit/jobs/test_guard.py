@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,20 +16,23 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from worker import guard
 
 
-def test_memory_limit_makes_allocations_fail() -> None:
-    code = "from worker.guard import limit_memory; limit_memory(256)\ntry: bytearray(1 << 30)\nexcept MemoryError: print('refused')"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "refused\n"
-    )
+def test_memory_limit_makes_allocations_fail_while_it_holds() -> None:
+    code = """
+from worker.guard import memory_limit
+try:
+    with memory_limit(256):
+        bytearray(1 << 30)
+except MemoryError:
+    print("refused", len(bytearray(1 << 30)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"refused {1 << 30}\n"
 
 
 def test_no_memory_limit_by_zero() -> None:
-    code = "import resource; from worker.guard import limit_memory; limit_memory(0); print(resource.getrlimit(resource.RLIMIT_AS)[0] == resource.getrlimit(resource.RLIMIT_AS)[1])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "True\n"
-    )
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with guard.memory_limit(0):
+        assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 def test_peak_is_in_bytes() -> None:
