@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -67,20 +69,25 @@ def _convert(file: Path, folder: Path) -> None:
 
 def _dequantise(file: Path, target: Path) -> None:
     """The model of `file`, float32, and its tokenizer, saved to `target` by transformers."""
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer, GgufConfig
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     where: Any = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    plain = GgufConfig(dequantize=True)  # also where kernels for packed weights are installed
     try:
-        model = AutoModel.from_pretrained(**where, dtype=torch.float32, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
+            model = AutoModel.from_pretrained(
+                **where, dtype=torch.float32, quantization_config=plain, trust_remote_code=False
+            )
+            tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
     except (ValueError, KeyError, NotImplementedError) as error:
         raise CorruptFile(
             f"'{file.name}' cannot be dequantised: {(str(error).splitlines() or [''])[0]}",
             hint="Use another file of the model, or its safetensors.",
         ) from error
+    model.hf_quantizer = None  # both forbid saving, and are no longer true
     if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config  # it forbids saving, and is no longer true
+        del model.config.quantization_config
     model.save_pretrained(target, max_shard_size=SHARD_SIZE)
     tokenizer.save_pretrained(target)

@@ -17,7 +17,7 @@ from worker.models import skeleton
 from worker.models.block import Block
 from worker.models.convert import converted
 from worker.models.replay import Batch, Replay
-from worker.models.weights import Weights, load, unload
+from worker.models.weights import Weights, give_back_memory, load, unload
 
 
 def open_model(checkpoint: Checkpoint, device: torch.device, settings: Settings) -> BlockModel:
@@ -26,7 +26,9 @@ def open_model(checkpoint: Checkpoint, device: torch.device, settings: Settings)
     A GGUF file is dequantised to safetensors in `settings.cache` the first time.
     Raises ModelError and its kinds, or NumericsError for weights that are not finite.
     """
-    return BlockModel(converted(checkpoint, settings), device, settings)
+    model = BlockModel(converted(checkpoint, settings), device, settings)
+    give_back_memory()
+    return model
 
 
 class BlockModel:
@@ -110,6 +112,7 @@ class BlockModel:
             yield Block(layer, module, self.inspection.projections)
         finally:
             unload(module)
+            give_back_memory()
 
     @torch.no_grad()
     def finish(self, hidden: Tensor, batch: Batch) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -85,6 +87,13 @@ def unload(module: nn.Module) -> None:
     for name in module.state_dict():
         owner, leaf = _owner(module, name)
         _put(owner, leaf, torch.empty_like(getattr(owner, leaf), device="meta"))
+
+
+def give_back_memory() -> None:
+    """Hand freed memory back to the system: glibc keeps the holes between blocks, which otherwise add up."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
