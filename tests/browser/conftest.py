@@ -1,0 +1,132 @@
+"""A browser, and something real to look at.
+
+By default a stack of its own with a tiny random model. With WASSERSCOPE_TEST_URL the same tests look at what runs there
+(the demo, say), at the run named by WASSERSCOPE_TEST_RUN or the newest finished one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from app.client import Client
+from tests.browser.dashboard import Dashboard
+from tests.browser.stack import Stack
+
+# Read at import: the session's first fixture takes every WASSERSCOPE_ variable away.
+TEST_URL = os.environ.get("WASSERSCOPE_TEST_URL")
+TEST_RUN = os.environ.get("WASSERSCOPE_TEST_RUN")
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+NARROW = {"width": 1280, "height": 800}
+WIDE = {"width": 1920, "height": 1080}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running Wasserscope and a finished run in it."""
+
+    url: str
+    run: str
+    client: Client
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Server and worker with one finished run of the tiny model."""
+    made = Stack(tmp_path_factory.mktemp("stack"))
+    try:
+        made.start_worker()
+        made.explore()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """What the tests look at."""
+    url = TEST_URL or request.getfixturevalue("stack").url
+    with Client(url) as client:
+        finished = [run.id for run in client.runs().items if run.state == "finished"]
+        assert finished, f"{url} has no finished run"
+        yield Served(url.rstrip("/"), TEST_RUN or finished[0], client)
+
+
+@pytest.fixture
+def bare_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A server of its own with nothing in its store and no worker."""
+    made = Stack(tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium: the system's where there is one, else Playwright's own."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        yield started
+        started.close()
+
+
+Visit = Callable[..., Dashboard]
+
+
+@pytest.fixture
+def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """Opens a dashboard in a fresh profile; at the end of the test its console must be empty."""
+    contexts, said = [], []
+
+    def tell(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            said.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
+
+    def make(url: str, **options: Any) -> Dashboard:
+        context = browser.new_context(viewport=options.pop("viewport", NARROW), **options)
+        contexts.append(context)
+        page: Page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", tell)
+        page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
+        page.on("request", lambda sent: _own(sent.url, url, said))
+        return Dashboard(page, url)
+
+    yield make
+    for context in contexts:
+        context.close()
+    if said:
+        sys.stderr.write("\n".join(said))
+    assert said == []
+
+
+def _own(address: str, url: str, said: list[str]) -> None:
+    """Nothing may come from another host: the dashboard works without a network."""
+    if not address.startswith((url, "data:", "blob:")):
+        said.append(f"asks another host: {address}")
+
+
+@pytest.fixture
+def board(visit: Visit, served: Served) -> Dashboard:
+    """The dashboard, 1280 wide, light."""
+    return visit(served.url, color_scheme="light")
