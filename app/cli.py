@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from app import console as show
+from app.address import address
 from app.client import Client
 from app.errors import WasserscopeError
 from app.schemas.job import Job, JobState
@@ -56,16 +57,25 @@ def up(
     redis_url: Annotated[
         str | None, typer.Option(help="Redis to use instead of the embedded Valkey.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device of the workers: auto, cpu, cuda, cuda:1 or mps.")
+    ] = None,
     explore: Annotated[str | None, typer.Option(help="Model to explore at once, for example demo.")] = None,
 ) -> None:
     """Start everything on this machine: queue server, dashboard with API, workers. Ctrl-C ends all of it.
 
     Example: wasserscope up --port 8001 --store ./runs --explore demo
     """
-    given = {"host": host, "port": port, "store": store, "workers": workers, "redis_url": redis_url}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    settings = _settings(
+        host=host, port=port, store=store, workers=workers, redis_url=redis_url, device=device
+    )
     request = RunRequest(model=explore) if explore else None
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # SIGINT too: in the background it is ignored
+        signal.signal(number, _interrupt)
     instance = Instance(
         settings, say=lambda text: err.print(text, style="yellow", markup=False, soft_wrap=True)
     )
@@ -77,7 +87,7 @@ def up(
                 highlight=False,
                 soft_wrap=True,
             )
-            instance.wait_until_ready()
+            instance.wait_until_ready(workers=request is None)  # a finished run needs none
             if request is not None:
                 _explore_and_show(instance, request)
             out.print(
@@ -92,9 +102,20 @@ def up(
 
 
 @app.command()
-def worker() -> None:
-    """Start one worker on one device (WASSERSCOPE_DEVICE), for the Redis and store of the environment."""
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "worker.main"]))
+def worker(
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Redis of the queue.")] = None,
+    store: Annotated[str | None, typer.Option(help="Folder or URL where runs are kept.")] = None,
+) -> None:
+    """Start one worker on one device, for a Redis and a store that it shares with the service.
+
+    Example: wasserscope worker --device cuda:1 --redis-url redis://queue:6379/0 --store s3://bucket/runs
+    """
+    settings = _settings(device=device, redis_url=redis_url, store=store)
+    # Become the worker: its signals and exit code are then this command's own.
+    os.execve(
+        sys.executable, [sys.executable, "-P", "-m", "worker.main"], {**os.environ, **settings.to_env()}
+    )
 
 
 @app.command()
@@ -117,14 +138,13 @@ def explore(
     """
     request = RunRequest(model=model, corpus=corpus, tokens=tokens, window=window, pairs=pairs, seed=seed)
     settings = Settings()
-    address = url or _address(settings)
     with _client(settings, url) as client:
         run = _finished(client, request, quiet=json)
         rows = client.neurons(run.id, sort="-wd", limit=limit)
         if json:
             show.as_json(rows, out)
         else:
-            show.print_table(out, show.neuron_table(rows.items, run, address))
+            show.print_table(out, show.neuron_table(rows.items, run, url or address(settings)))
 
 
 @app.command()
@@ -144,7 +164,7 @@ def neurons(
         if json:
             show.as_json(page, out)
         else:
-            show.print_table(out, show.neuron_table(page.items, client.run(run), url or _address(settings)))
+            show.print_table(out, show.neuron_table(page.items, client.run(run), url or address(settings)))
 
 
 @app.command()
@@ -169,6 +189,23 @@ def cancel(job: Annotated[str, typer.Argument(help="The job's id.")], url: Url =
         out.print(f"{ended.id}: {ended.state}", highlight=False)
 
 
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check what an instance needs on this machine, and say what to do about what is missing.
+
+    Exit code 1 when something needed does not work.
+    """
+    from app import doctor as checks
+
+    findings = checks.examine(Settings())
+    if json:
+        out.print_json(findings.model_dump_json())
+    else:
+        show.print_findings(findings, out)
+    if not findings.ok:
+        raise typer.Exit(1)
+
+
 def _explore_and_show(instance: Instance, request: RunRequest) -> None:
     with instance.client() as client:
         run = _finished(client, request, pause=instance.tick)
@@ -181,7 +218,13 @@ def _finished(
 ) -> Run:
     submitted = client.submit(request)
     if submitted.job is not None:
-        ended = show.follow(client, submitted.job, err if quiet else out, pause)
+        try:
+            ended = show.follow(client, submitted.job, err if quiet else out, pause)
+        except KeyboardInterrupt:
+            if pause is None:  # the service runs on without this command
+                hint = f"The job goes on. Stop it with: wasserscope cancel {submitted.job.id}"
+                err.print(hint, markup=False, highlight=False, soft_wrap=True)
+            raise
         _raise_for(ended)
     return client.run(submitted.run.id)
 
@@ -195,13 +238,14 @@ def _raise_for(job: Job) -> None:
         )
 
 
+def _settings(**given: Any) -> Settings:
+    """Settings of the environment, with the options that were given on top."""
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
 def _client(settings: Settings, url: str | None) -> Client:
     token = settings.token.get_secret_value() if settings.token else None
-    return Client(url or _address(settings), token)
-
-
-def _address(settings: Settings) -> str:
-    return f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{settings.port}"
+    return Client(url or address(settings), token)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

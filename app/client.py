@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,10 @@ T = TypeVar("T")
 PREFIX = "/api/v1"
 WAITS_SECONDS = (0.2, 0.5, 1.0)
 """Waits between the tries of a read."""
+POLL_SECONDS = 0.5
+"""How often a job is asked for where its stream of events broke."""
+
+log = logging.getLogger("wasserscope.client")
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,9 @@ class Call(Generic[T]):
     params: dict[str, Any] = field(default_factory=dict)
     body: BaseModel | None = None
 
-    @property
-    def tries(self) -> int:
-        """How often it may be sent."""
-        return len(WAITS_SECONDS) + 1 if self.method == "GET" else 1
+    def waits(self, between: Sequence[float]) -> list[float | None]:
+        """Waits after each failed try; None after the last. A write is sent once."""
+        return [*(between if self.method == "GET" else ()), None]
 
     def request(self) -> dict[str, Any]:
         """Arguments for httpx."""
@@ -68,8 +72,29 @@ class Call(Generic[T]):
             raise error_of(answer)
         if self.type is None:
             return None  # type: ignore[return-value]
-        value: T = TypeAdapter(self.type).validate_json(answer.content)
+        try:
+            value: T = TypeAdapter(self.type).validate_json(answer.content)
+        except ValidationError as error:
+            raise WasserscopeError(
+                f"{answer.request.url} answered with something else than was expected ({error.error_count()} differences).",
+                hint="Is this the address of a Wasserscope, of this client's version?",
+            ) from error
         return value
+
+
+class JobEvents:
+    """Reads a stream of server-sent events line by line; `final` once the job has ended."""
+
+    def __init__(self) -> None:
+        self.final = False
+
+    def feed(self, line: str) -> Job | None:
+        """The job that `line` carries, if it carries one."""
+        if not line.startswith("data:"):
+            return None
+        job = Job.model_validate_json(line.removeprefix("data:"))
+        self.final = job.state.final
+        return job
 
 
 class Calls:
@@ -162,7 +187,9 @@ class Client:
         *,
         transport: httpx.BaseTransport | None = None,
         timeout_seconds: float = 30.0,
+        waits_seconds: Sequence[float] = WAITS_SECONDS,
     ) -> None:
+        self._waits = waits_seconds
         self._http = httpx.Client(
             base_url=url, headers=_headers(token), timeout=timeout_seconds, transport=transport
         )
@@ -250,31 +277,30 @@ class Client:
         return self._send(Calls.log(job))
 
     def events(self, job: str) -> Iterator[Job]:
-        """The job at each change until it ends; the last one is final. Goes on by polling if the stream breaks."""
+        """The job at each change until it ends; the last one is final. Goes on by asking if the stream breaks."""
+        events = JobEvents()
         try:
-            with self._http.stream(
-                "GET", f"{PREFIX}/jobs/{job}/events", timeout=httpx.Timeout(30.0)
-            ) as answer:
+            with self._http.stream("GET", f"{PREFIX}/jobs/{job}/events") as answer:
                 if answer.is_error:
                     answer.read()
                     raise error_of(answer)
                 for line in answer.iter_lines():
-                    if line.startswith("data:"):
-                        found = Job.model_validate_json(line.removeprefix("data:"))
+                    found = events.feed(line)
+                    if found is not None:
                         yield found
-                        if found.state.final:
-                            return
-        except httpx.TransportError:
-            pass  # the service was restarted or the line is bad: ask instead of listening
-        while True:
+                    if events.final:
+                        return
+        except httpx.TransportError as error:
+            log.info("the stream of job %s broke (%s); asking instead", job, error)
+        while not events.final:
             found = self.job(job)
+            events.final = found.state.final
             yield found
-            if found.state.final:
-                return
-            time.sleep(0.5)
+            if not events.final:
+                time.sleep(POLL_SECONDS)
 
     def _send(self, call: Call[T]) -> T:
-        for wait in (*WAITS_SECONDS[: call.tries - 1], None):
+        for wait in call.waits(self._waits):
             try:
                 answer = self._http.request(**call.request())
             except httpx.TransportError as error:
@@ -297,7 +323,9 @@ class AsyncClient:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         timeout_seconds: float = 30.0,
+        waits_seconds: Sequence[float] = WAITS_SECONDS,
     ) -> None:
+        self._waits = waits_seconds
         self._http = httpx.AsyncClient(
             base_url=url, headers=_headers(token), timeout=timeout_seconds, transport=transport
         )
@@ -366,7 +394,7 @@ class AsyncClient:
         """All that is known of one neuron."""
         return await self._send(Calls.neuron(run, layer, projection, index))
 
-    async def jobs(self, limit: int = 50, offset: int = 0) -> Page[Job]:
+    async def jobs(self, *, limit: int = 50, offset: int = 0) -> Page[Job]:
         """Jobs, the newest first."""
         return await self._send(Calls.jobs(limit, offset))
 
@@ -383,17 +411,30 @@ class AsyncClient:
         return await self._send(Calls.log(job))
 
     async def events(self, job: str) -> AsyncIterator[Job]:
-        """The job at each change until it ends."""
-        async with self._http.stream("GET", f"{PREFIX}/jobs/{job}/events") as answer:
-            if answer.is_error:
-                await answer.aread()
-                raise error_of(answer)
-            async for line in answer.aiter_lines():
-                if line.startswith("data:"):
-                    yield Job.model_validate_json(line.removeprefix("data:"))
+        """The job at each change until it ends; the last one is final. Goes on by asking if the stream breaks."""
+        events = JobEvents()
+        try:
+            async with self._http.stream("GET", f"{PREFIX}/jobs/{job}/events") as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    raise error_of(answer)
+                async for line in answer.aiter_lines():
+                    found = events.feed(line)
+                    if found is not None:
+                        yield found
+                    if events.final:
+                        return
+        except httpx.TransportError as error:
+            log.info("the stream of job %s broke (%s); asking instead", job, error)
+        while not events.final:
+            found = await self.job(job)
+            events.final = found.state.final
+            yield found
+            if not events.final:
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _send(self, call: Call[T]) -> T:
-        for wait in (*WAITS_SECONDS[: call.tries - 1], None):
+        for wait in call.waits(self._waits):
             try:
                 answer = await self._http.request(**call.request())
             except httpx.TransportError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from app.client import Client
+from app.doctor import Findings
 from app.errors import QueueUnavailable, WasserscopeError
 from app.schemas.job import Job, JobState
 from app.schemas.neuron import NeuronRow
@@ -19,7 +20,6 @@ from app.schemas.run import Run
 
 TABLE_WIDTH = 160
 """A link must stay in one piece, also where lines are narrower."""
-POLL_SECONDS = 0.4
 
 
 def follow(client: Client, job: Job, console: Console, pause: Callable[[], None] | None = None) -> Job:
@@ -56,18 +56,16 @@ def _follow_plain(client: Client, job: Job, console: Console, pause: Callable[[]
 
 
 def _looks(client: Client, job: Job, pause: Callable[[], None] | None) -> Iterable[Job]:
+    if pause is None:
+        yield from client.events(job.id)
+        return
     while True:
-        try:
+        with contextlib.suppress(QueueUnavailable):  # Redis is being restarted; the job goes on
             job = client.job(job.id)
-        except QueueUnavailable:  # Redis is being restarted; the job goes on
-            pass
         yield job
         if job.state.final:
             return
-        if pause is None:
-            time.sleep(POLL_SECONDS)
-        else:
-            pause()
+        pause()
 
 
 def _phase(job: Job) -> str:
@@ -105,6 +103,19 @@ def print_table(console: Console, table: Table) -> None:
     Console(
         file=console.file, width=max(console.width, TABLE_WIDTH), force_terminal=console.is_terminal
     ).print(table)
+
+
+def print_findings(findings: Findings, console: Console) -> None:
+    """What `wasserscope doctor` found, and the settings in effect."""
+    for item in findings.items:
+        mark = "ok  " if item.ok else "FAIL" if item.needed else "-   "
+        console.print(f"{mark} {item.name}: {item.detail}", markup=False, highlight=False, soft_wrap=True)
+        if item.hint:
+            console.print(f"     {item.hint}", markup=False, highlight=False, soft_wrap=True)
+    console.print("\nSettings", highlight=False)
+    for name, value in findings.settings.items():
+        shown = f"WASSERSCOPE_{name.upper()}={value}"
+        console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def explain(error: WasserscopeError, console: Console) -> None:

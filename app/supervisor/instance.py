@@ -18,6 +18,7 @@ from types import TracebackType
 import platformdirs
 import psutil
 
+from app.address import address
 from app.client import Client
 from app.errors import ApiUnreachable, InvalidRequest, PortTaken, StoreError
 from app.settings import Settings
@@ -44,13 +45,7 @@ class Instance:
     @property
     def url(self) -> str:
         """Where the dashboard is."""
-        host = self.settings.host
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host
-        return (
-            f"http://[{shown}]:{self.settings.port}"
-            if ":" in shown
-            else f"http://{shown}:{self.settings.port}"
-        )
+        return address(self.settings)
 
     def client(self) -> Client:
         """A client of this instance."""
@@ -106,7 +101,7 @@ class Instance:
 
         A second Ctrl-C, or SIGTERM, meanwhile ends all of them at once.
         """
-        family = _descendants()
+        family = self._descendants()
         try:
             for child in reversed(self._children):
                 if child.name != "queue server":
@@ -151,6 +146,14 @@ class Instance:
             log = _log(logs, f"worker-{number}")
             self._add(Child(f"worker {number}", [*run, "worker.main"], env, log, WORKER_STOP_SECONDS))
 
+    def _descendants(self) -> list[psutil.Process]:
+        """All processes below the children."""
+        found: list[psutil.Process] = []
+        for child in self._children:
+            with contextlib.suppress(psutil.Error):
+                found += psutil.Process(child.pid).children(recursive=True) if child.pid else []
+        return found
+
     def _add(self, child: Child) -> None:
         self._children.append(child)
         child.start()
@@ -179,11 +182,6 @@ def _own_folder(store: str) -> Path:
     """Where queue and logs of a remote store are kept on this machine."""
     digest = hashlib.sha256(store.encode()).hexdigest()[:12]
     return _folder(Path(platformdirs.user_data_dir("wasserscope")) / f"remote-{digest}")
-
-
-def _descendants() -> list[psutil.Process]:
-    """All processes below this one."""
-    return psutil.Process().children(recursive=True)
 
 
 def _folder(path: Path) -> Path:
