@@ -58,7 +58,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return "–"
     if value == 0:
         return "0"
-    text = f"{value:.{digits}g}"
+    text = f"{value:#.{digits}g}".removesuffix(".")
     if "e" in text and 1e-4 <= abs(value) < 1e6:
         text = f"{float(text):,.0f}"
     return text.replace("-", "−", 1) if text.startswith("-") else text

@@ -32,7 +32,8 @@ def note(text: Children) -> Component:
 
 def graph(name: str, figure: go.Figure, summary: str) -> Component:
     """A plot with its summary for screen readers."""
-    plot = dcc.Graph(id=name, figure=figure, config=theme.GRAPH_CONFIG, responsive=True)
+    height = {"height": f"{figure.layout.height}px"}
+    plot = dcc.Graph(id=name, figure=figure, config=theme.GRAPH_CONFIG, responsive=True, style=height)
     return html.Div(plot, role="img", className="plot", **{"aria-label": summary})
 
 

@@ -72,8 +72,6 @@ def neuron_grid(run: str, layer: int | None = None, projection: str | None = Non
             "headerHeight": 32,
             "cacheBlockSize": BLOCK_ROWS,
             "maxBlocksInCache": 10,
-            "rowSelection": None,
-            "suppressCellFocus": False,
             "enableBrowserTooltips": True,
             "animateRows": False,
         },
