@@ -20,7 +20,8 @@ THEME = {
     "oddRowBackgroundColor: 'var(--surface)'})"
 }
 THREE_DIGITS = {
-    "function": "params.value == null ? (params.data ? '–' : '') : d3.format('.3~g')(params.value)"
+    "function": "params.value == null ? (params.data ? '–' : '') : "
+    "d3.format(Math.abs(params.value) > 0 && Math.abs(params.value) < 1e-4 ? '.2e' : ',.3r')(params.value)"
 }
 FULL = {"function": "params.value == null ? '' : String(params.value)"}
 

@@ -45,7 +45,7 @@ def _header() -> Component:
             ),
             dmc.TextInput(
                 id=ids.JUMP,
-                placeholder="go to block.projection.neuron   ( / )",
+                placeholder="/  block.projection.neuron",
                 size="sm",
                 className="jump",
                 debounce=False,

@@ -23,9 +23,9 @@ def token_list(examples: Sequence[TokenExample]) -> Component:
 def _line(example: TokenExample) -> Component:
     where = f"token {example.position:,}: window {example.window}, place {example.offset}"
     text = [
-        html.Span(html.Bdi(example.before), className="before"),
+        html.Span(html.Bdi(one_line(example.before)), className="before"),
         html.Mark(visible(example.token)),
-        html.Span(example.after, className="after"),
+        html.Span(one_line(example.after), className="after"),
     ]
     return html.Li(
         [
@@ -36,10 +36,11 @@ def _line(example: TokenExample) -> Component:
     )
 
 
+def one_line(text: str) -> str:
+    """Text whose line ends and tabs are signs, so that every example is one line."""
+    return text.replace("\r", "").replace("\n", "⏎").replace("\t", "⇥")
+
+
 def visible(token: str) -> str:
-    """A token whose white space can be seen."""
-    return (
-        token.replace("\n", "⏎").replace("\t", "⇥")
-        if token.strip()
-        else token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣")
-    )
+    """A token on one line; one of white space alone is shown as signs."""
+    return one_line(token) if token.strip() else one_line(token).replace(" ", "␣") or "∅"

@@ -27,7 +27,7 @@ def distribution_figure(neuron: NeuronDetail, log: bool) -> go.Figure:
             y=counts,
             width=width,
             name="outputs",
-            marker={"color": theme.DENSE, "line": {"width": 0}},
+            marker={"color": theme.DENSE, "opacity": 0.55, "line": {"width": 0}},
             hovertemplate="output about %{x:.3g}: %{y} tokens<extra></extra>",
         )
     )
