@@ -15,12 +15,15 @@ import math
 import torch
 from torch import Tensor
 
+from worker.numerics.workspace import Workspace
+
 RESOLUTION = 2.0**-23
 """Spacing of float32 numbers, relative to their size."""
 
 
-def vasicek_entropy(standardised: Tensor) -> Tensor:
+def vasicek_entropy(standardised: Tensor, space: Workspace | None = None) -> Tensor:
     """Entropy of every row; (neurons, n) ascending, any float dtype. Returns (neurons,) float64."""
+    space = space or Workspace()
     count = standardised.shape[1]
     window = math.floor(math.sqrt(count) + 0.5)
     places = torch.arange(count, device=standardised.device)
@@ -28,7 +31,7 @@ def vasicek_entropy(standardised: Tensor) -> Tensor:
         upper = standardised[:, (places + window).clamp_max(count - 1)]
         spacing = upper - standardised[:, (places - window).clamp_min(0)]
     else:
-        spacing = torch.empty_like(standardised)
+        spacing = space.like("first", standardised)
         torch.sub(
             standardised[:, 2 * window :],
             standardised[:, : count - 2 * window],
@@ -40,14 +43,15 @@ def vasicek_entropy(standardised: Tensor) -> Tensor:
         )
     least = RESOLUTION * torch.maximum(standardised[:, 0].abs(), standardised[:, -1].abs())
     torch.maximum(spacing, least[:, None], out=spacing)
-    return _sum_of_logs(spacing) / count + math.log(count / (2 * window))
+    return _sum_of_logs(spacing, space) / count + math.log(count / (2 * window))
 
 
-def _sum_of_logs(positive: Tensor) -> Tensor:
+def _sum_of_logs(positive: Tensor, space: Workspace) -> Tensor:
     """Sum over each row of the logarithms, taken of products of four: standardised spacings lie between 1e-7 and
     twice the square root of n, so no product leaves float32."""
     quarter = positive.shape[1] // 4
-    product = positive[:, :quarter] * positive[:, quarter : 2 * quarter]
+    product = space.like("second", positive, width=quarter)
+    torch.mul(positive[:, :quarter], positive[:, quarter : 2 * quarter], out=product)
     product *= positive[:, 2 * quarter : 3 * quarter]
     product *= positive[:, 3 * quarter : 4 * quarter]
     rest = positive[:, 4 * quarter :].log().sum(dim=1, dtype=torch.float64)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from worker.numerics.errors import NumericsFailure
 from worker.numerics.sorting import by_rows
+from worker.numerics.workspace import Workspace
 
 _CHUNK_VALUES = 1 << 24
 """Input values that are looked at together: 64 MiB of float32."""
@@ -82,13 +83,17 @@ def pair_distances(inputs: Tensor, pairs: TokenPairs) -> PairDistances:
     return PairDistances(kept, distances[used], int((~used).sum()))
 
 
-def mapping_difficulty(outputs: Tensor, layer: PairDistances) -> Tensor:
+def mapping_difficulty(outputs: Tensor, layer: PairDistances, space: Workspace | None = None) -> Tensor:
     """MD of every row of (neurons, tokens) float32 outputs; returns (neurons,) float64."""
     count = layer.distances.numel()
     if count == 0:
         return torch.full((outputs.shape[0],), torch.nan, dtype=torch.float64, device=outputs.device)
     first, second = layer.pairs.first.to(outputs.device), layer.pairs.second.to(outputs.device)
-    change = (outputs.index_select(1, first) - outputs.index_select(1, second)).abs_()
+    space = space or Workspace()
+    change = space.like("first", outputs, width=count)
+    torch.index_select(outputs, 1, first, out=change)
+    change -= torch.index_select(outputs, 1, second, out=space.like("second", outputs, width=count))
+    change.abs_()
     closeness = layer.distances.max().double() / layer.distances.double()
     weighted = change @ closeness.to(change)
     median = _row_median(change)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.numerics.workspace import Workspace
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -26,21 +28,24 @@ class Moments:
     """Fourth standardised moment less 3, 0 for a Gaussian."""
 
 
-def standardise(rows: Tensor) -> tuple[Moments, Tensor]:
+def standardise(rows: Tensor, space: Workspace | None = None) -> tuple[Moments, Tensor]:
     """Moments of ascending rows, and the rows less their mean over their standard deviation.
 
-    rows: (neurons, n) of any float dtype, each row ascending. Returns the moments and a new (neurons, n) tensor in
-    the rows' dtype, NaN or infinite in rows of equal values.
+    rows: (neurons, n) of any float dtype, each row ascending. Returns the moments and a (neurons, n) tensor in the
+    rows' dtype, new or in `space`; NaN or infinite in rows of equal values.
     """
+    space = space or Workspace()
     count = rows.shape[1]
     mean = rows.sum(dim=1, dtype=torch.float64) / count
-    unit = rows - mean.to(rows.dtype)[:, None]
+    unit = torch.sub(rows, mean.to(rows.dtype)[:, None], out=space.like("standardised", rows))
     scale = torch.maximum(unit[:, 0].abs(), unit[:, -1].abs())
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     unit /= scale[:, None]
-    square = unit * unit
-    powers = (unit, square, square * unit, square * square)
-    first, second, third, fourth = (power.sum(dim=1).double() / count for power in powers)
+    square = torch.mul(unit, unit, out=space.like("first", rows))
+    first, second = unit.sum(dim=1).double() / count, square.sum(dim=1).double() / count
+    higher = torch.mul(square, unit, out=space.like("second", rows))
+    third = higher.sum(dim=1).double() / count
+    fourth = torch.mul(square, square, out=higher).sum(dim=1).double() / count
     variance = (second - first**2).clamp_min(0.0)
     record = Moments(
         mean=mean,

@@ -21,6 +21,7 @@ from worker.numerics.reference import ScoreReference
 from worker.numerics.sorting import sorted_rows
 from worker.numerics.tokens import highest, lowest, values_at
 from worker.numerics.wasserstein import wasserstein_to_normal
+from worker.numerics.workspace import Workspace
 
 _CHUNK_VALUES = {"cpu": 1 << 19, "cuda": 1 << 26}
 """Outputs scored together: on the CPU 2 MiB of float32, for the cache; on a GPU 256 MiB, for its many cores."""
@@ -76,8 +77,9 @@ def score_outputs(outputs: Tensor, reference: ScoreReference, inputs: PairDistan
     if values.device.type not in _CHUNK_VALUES:
         values = values.cpu()  # MPS has no float64, and shares its memory with the CPU
     rows = max(1, _CHUNK_VALUES[values.device.type] // reference.tokens)
+    space = Workspace()
     parts = [
-        _score_chunk(values[start : start + rows].float(), reference, inputs, start)
+        _score_chunk(values[start : start + rows].float(), reference, inputs, start, space)
         for start in range(0, len(values), rows)
     ]
     return NeuronScores(
@@ -86,12 +88,12 @@ def score_outputs(outputs: Tensor, reference: ScoreReference, inputs: PairDistan
 
 
 def _score_chunk(
-    outputs: Tensor, reference: ScoreReference, inputs: PairDistances, start: int
+    outputs: Tensor, reference: ScoreReference, inputs: PairDistances, start: int, space: Workspace
 ) -> NeuronScores:
-    ordered = sorted_rows(outputs)
+    ordered = sorted_rows(outputs, space)
     low, high = ordered[:, 0], ordered[:, -1]
     _refuse_non_finite(low, high, start)
-    shape, standardised = standardise(ordered)
+    shape, standardised = standardise(ordered, space)
     constant = (high - low) <= RESOLUTION * torch.maximum(low.abs(), high.abs())
     device = outputs.device
     positions = torch.stack(
@@ -103,19 +105,19 @@ def _score_chunk(
         dim=1,
     )
     scores = {
-        "wd": wasserstein_to_normal(standardised, reference.table.to(device)),
-        "md": mapping_difficulty(outputs, inputs),
+        "wd": wasserstein_to_normal(standardised, reference.table.to(device), space),
+        "md": mapping_difficulty(outputs, inputs, space),
         "skew": shape.skew,
         "kurtosis": shape.kurtosis,
-        "entropy": vasicek_entropy(standardised),
+        "entropy": vasicek_entropy(standardised, space),
     }
     return NeuronScores(
         **{name: torch.where(constant, torch.nan, value).cpu() for name, value in scores.items()},
         mean=shape.mean.cpu(),
         std=shape.std.cpu(),
         constant=constant.cpu(),
-        low=low.cpu(),
-        high=high.cpu(),
+        low=low.cpu().clone(),
+        high=high.cpu().clone(),
         counts=histogram(ordered).cpu(),
         quantiles=quantiles(ordered).cpu(),
         token_positions=positions.to(torch.int32).cpu(),

@@ -18,27 +18,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.numerics.workspace import Workspace
+
 _BLOCK = 128
 _SEAM = 16
 _FEWEST, _MOST = 4096, 1 << 18
 """Row lengths between which the keys pay."""
 
 
-def sorted_rows(rows: Tensor) -> Tensor:
-    """A new tensor of the same shape and dtype with each row of (neurons, n) ascending; NaN goes to the end."""
+def sorted_rows(rows: Tensor, space: Workspace | None = None) -> Tensor:
+    """Each row of (neurons, n) ascending, NaN at the end; a new tensor of the same shape and dtype, or in `space`."""
     if rows.device.type != "cpu":
         return rows.sort(dim=1).values
     if rows.dtype != torch.float32 or not _FEWEST <= rows.shape[1] <= _MOST:
         copy = rows.detach().clone(memory_format=torch.contiguous_format)
         by_rows(lambda part: part.sort(axis=1), copy.numpy())
         return copy
-    keys = _keys(rows).numpy()
-    order = np.empty(keys.shape, dtype=np.int64)
-    by_rows(_order, keys, order)
-    ordered = rows.gather(1, torch.from_numpy(order))
+    space = space or Workspace()
+    order = space.like("order", rows, dtype=torch.int64)
+    by_rows(_order, _keys(rows, space).numpy(), order.numpy())
+    ordered = torch.gather(rows, 1, order, out=space.like("ordered", rows))
     by_rows(_settle, ordered.numpy())
     # Comparing by difference is several times as fast; a NaN difference counts as out of order.
-    settled = (ordered[:, 1:] - ordered[:, :-1]).amin(dim=1) >= 0
+    steps = space.like("first", rows, width=rows.shape[1] - 1)
+    settled = torch.sub(ordered[:, 1:], ordered[:, :-1], out=steps).amin(dim=1) >= 0
     for row in (~settled).nonzero()[:, 0].tolist():
         ordered[row] = torch.from_numpy(np.sort(rows[row].numpy()))
     return ordered
@@ -63,20 +66,21 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="rows")
 
 
-def _keys(rows: Tensor) -> Tensor:
+def _keys(rows: Tensor, space: Workspace) -> Tensor:
     """Keys that grow with the value: d / (|d| + s), d the distance to the row's mean, s the mean of |d|.
 
     They spread over 16 bits with the finest steps near the mean, where values are dense, whatever the tails.
     """
-    distance = rows - rows.mean(dim=1, keepdim=True)
-    spread = distance.abs()
+    distance = torch.sub(rows, rows.mean(dim=1, keepdim=True), out=space.like("first", rows))
+    spread = torch.abs(distance, out=space.like("second", rows))
     spread += spread.mean(dim=1, keepdim=True)
     distance /= spread
-    return distance.mul_(32767.0).add_(32768.0).to(torch.uint16)
+    return space.like("keys", rows, dtype=torch.uint16).copy_(distance.mul_(32767.0).add_(32768.0))
 
 
 def _order(keys: NDArray[np.uint16], order: NDArray[np.int64]) -> None:
-    order[:] = np.argsort(keys, axis=1, kind="stable")
+    for row, places in zip(keys, order, strict=True):
+        places[:] = np.argsort(row, kind="stable")
 
 
 def _settle(rows: NDArray[np.float32]) -> None:

@@ -27,6 +27,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from worker.numerics.selection import places_below
+from worker.numerics.workspace import Workspace
 
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 
@@ -64,7 +65,7 @@ def normal_table(size: int) -> NormalTable:
     return NormalTable(*(torch.from_numpy(part) for part in (quantiles, densities, means, halves)))
 
 
-def wasserstein_to_normal(standardised: Tensor, table: NormalTable) -> Tensor:
+def wasserstein_to_normal(standardised: Tensor, table: NormalTable, space: Workspace | None = None) -> Tensor:
     """WD of every row.
 
     standardised: (neurons, n) float32 or float64, each row ascending, of mean 0 and variance 1.
@@ -72,7 +73,8 @@ def wasserstein_to_normal(standardised: Tensor, table: NormalTable) -> Tensor:
     the float64 one.
     """
     means, halves = table.means.to(standardised.dtype), table.halves.to(standardised.dtype)
-    pieces = (standardised - means).abs_()
+    space = space or Workspace()
+    pieces = torch.sub(standardised, means, out=space.like("first", standardised)).abs_()
     total = pieces.sum(dim=1, dtype=torch.float64)
     rows, columns = places_below(pieces, halves)
     y, simple = standardised[rows, columns].double(), pieces[rows, columns].double()
