@@ -166,6 +166,8 @@ def _corpus(service: Service, request: RunRequest) -> tuple[str, str]:
         titles = {item.name: item.title for item in catalog.corpora(service.settings, [])}
         return titles.get(name, name), ""
     title, text = catalog.corpus_text(name, service.settings, service.store.read_text)
+    if name.startswith("text:"):
+        title = service.store.text(name.removeprefix("text:")).title
     size = len(text.encode("utf-8", "surrogatepass"))
     if request.tokens > size + 1:  # a token is at least one byte; some tokenizers put a space before the text
         raise CorpusError(
