@@ -71,7 +71,9 @@ GENERAL = frozenset(
         "bloom",
         "cohere",
         "distilbert",
+        "electra",
         "ernie",
+        "exaone4",
         "falcon",
         "gemma",
         "glm",
@@ -79,8 +81,13 @@ GENERAL = frozenset(
         "gpt_neo",
         "gptj",
         "granite",
+        "ministral",
+        "mpt",
+        "nemotron",
         "olmo",
         "olmo2",
+        "olmo3",
+        "openai-gpt",
         "phi",
         "roberta",
         "smollm3",
@@ -198,7 +205,7 @@ def _general_rules(shapes: Mapping[str, tuple[int, ...]], model_type: str) -> tu
 
     def narrows(module: str) -> bool:
         rows, columns = weights[module]
-        return (columns > rows) if transposed else (rows < columns)
+        return rows > columns if transposed else rows < columns
 
     names = sorted(weights, key=lambda module: (narrows(module), module))
     return tuple(

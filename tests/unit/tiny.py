@@ -54,7 +54,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 """Configuration of each family's tiny model, without its number of blocks."""
 
-_BLOCKS = {"gpt2": "n_layer"}
+_BLOCKS = {
+    "bloom": "n_layer",
+    "distilbert": "n_layers",
+    "gpt2": "n_layer",
+    "gpt_neo": "num_layers",
+    "gptj": "n_layer",
+    "mpt": "n_layers",
+    "openai-gpt": "n_layer",
+}
+"""What a configuration calls its number of blocks, where not `num_hidden_layers`."""
 
 
 @functools.cache

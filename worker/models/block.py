@@ -43,7 +43,7 @@ class Block:
         """
         call = batch.calls[self.layer]
         output: Any = self.module(hidden, *call.args, **call.kwargs)
-        result: Tensor = output[0] if isinstance(output, tuple) else output
+        result: Tensor = output[0] if isinstance(output, (tuple, list)) else output
         if not torch.isfinite(result).all():
             raise NumericsError(
                 f"The output of block {self.layer} holds NaN or infinity ({_culprit(self.module, hidden)}).",

@@ -105,7 +105,7 @@ class Replay:
                 self.in_tuple = in_tuple
                 calls = [stub.call for stub in stubs if stub.call is not None]
                 return Batch(first, ids, self._shared(tuple(ids.shape), calls))
-            if isinstance(failure, torch.OutOfMemoryError):
+            if isinstance(failure, RuntimeError) and "memory" in str(failure):
                 raise failure
         raise ModelError(
             f"'{self.title}' changes its hidden states between two blocks, or calls them in a way of its own.",

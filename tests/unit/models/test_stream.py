@@ -40,7 +40,7 @@ def check_bit_equal(folder: Path, lengths: list[int]) -> None:
         seen: list[torch.Tensor] = []
         hooks = [
             layer.register_forward_hook(
-                lambda _m, _i, out, seen=seen: seen.append(out[0] if isinstance(out, tuple) else out)
+                lambda _m, _i, out, seen=seen: seen.append(out[0] if isinstance(out, (tuple, list)) else out)
             )
             for layer in own.get_submodule(stream._path)
         ]
