@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 from urllib.parse import parse_qsl
 
-from dash import ALL, Dash, Input, Output, State, ctx, no_update
+from dash import ALL, Dash, Input, Output, State, no_update
 from dash.development.base_component import Component
 
 from app.client import AsyncClient
@@ -54,28 +54,27 @@ def _header(app: Dash, client: AsyncClient) -> None:
         app,
         Output(ids.RUN_SELECT, "data"),
         Output(ids.RUN_SELECT, "value"),
+        Output(ids.RUN_SHOWN, "data"),
         Output(ids.JOBS_LINK, "children"),
         Output(ids.JOBS_LINK, "title"),
         Input(ids.URL, "pathname"),
         Input(ids.RELOAD, "data"),
     )
-    async def fill(pathname: str, _: int) -> tuple[list[dict[str, str]], str | None, str, str]:
+    async def fill(pathname: str, _: int) -> tuple[list[dict[str, str]], str | None, str | None, str, str]:
         runs, (label, title) = await asyncio.gather(_runs(client), _jobs_label(client))
         shown = paths.read(pathname, "").run or (found.id if (found := newest(runs)) else None)
-        return run_choices(runs), shown, label, title
+        return run_choices(runs), shown, shown, label, title
 
     @on(
         app,
         Output(ids.URL, "href", allow_duplicate=True),
         Input(ids.RUN_SELECT, "value"),
-        State(ids.URL, "pathname"),
-        State(ids.RUN_SELECT, "data"),
+        State(ids.RUN_SHOWN, "data"),
         prevent_initial_call=True,
     )
-    def choose(run: str | None, pathname: str, data: list[dict[str, str]]) -> Any:
-        shown = paths.read(pathname, "").run
-        filled_in = shown is None and bool(data) and ids.RUN_SELECT not in str(ctx.triggered_id)
-        return no_update if not run or run == shown or filled_in else paths.run_path(run)
+    def choose(run: str | None, shown: str | None) -> Any:
+        # The value changes too when `fill` sets it: then it is the one shown.
+        return no_update if not run or run == shown else paths.run_path(run)
 
     @on(
         app,

@@ -18,6 +18,7 @@ def shell() -> Component:
     body = [
         dcc.Location(id=ids.URL, refresh="callback-nav"),
         dcc.Store(id=ids.RELOAD, data=0),
+        dcc.Store(id=ids.RUN_SHOWN),
         html.A("Skip to the content", href=f"#{ids.PAGE}", className="skip"),
         _header(),
         html.Nav(id=ids.BREADCRUMBS, className="breadcrumbs", **{"aria-label": "breadcrumbs"}),

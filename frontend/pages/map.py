@@ -72,8 +72,8 @@ async def _progress(client: AsyncClient, run: Run) -> list[Component]:
 def _waiting(run: Run) -> list[Component]:
     if run.state in LIVE:
         text = "The map appears here as soon as the run is finished. This page follows it."
-    else:
-        text = "Start it again with the same settings: finished blocks are kept and it goes on from there."
+        return [empty_state(f"This run is {run.state}", note(text))]
+    text = "Start it again with the same settings: finished blocks are kept and it goes on from there."
     return [empty_state(f"This run is {run.state}", note(text), button_link("New run", "/new", primary=True))]
 
 
