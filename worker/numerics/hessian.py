@@ -132,12 +132,14 @@ def _try_factors(matrices: Tensor, diagonal: Tensor, added: Tensor) -> tuple[Ten
     damped.diagonal(dim1=1, dim2=2).copy_(diagonal + added[:, None])
     # The Frobenius norm bounds the largest eigenvalue from above, the damping the smallest from below.
     bound = torch.linalg.matrix_norm(damped) / added
-    if bool((bound > _DOUBLE_ABOVE).any()) and damped.device.type != "mps":
+    if damped.device.type == "mps":
+        damped = damped.cpu()  # MPS has no float64
+    if bool((bound > _DOUBLE_ABOVE).any()):
         damped = damped.double()
     lower, info = torch.linalg.cholesky_ex(damped.flip(1, 2))
     upper = _inverse_lower(lower).flip(1, 2).float()
     good: Tensor = (info == 0) & torch.isfinite(upper.sum(dim=2)).all(dim=1)
-    return upper, good
+    return upper.to(matrices.device), good
 
 
 def _inverse_lower(lower: Tensor) -> Tensor:
