@@ -17,7 +17,7 @@ import torch
 from app.catalog import Checkpoint
 from app.catalog.convert import MARKER, converted_folder, is_whole
 from app.catalog.headers import read_folder, read_json
-from app.errors import CorruptFile, ModelError, StoreFull
+from app.errors import ModelError, StoreFull
 from app.settings import Settings
 
 SHARD_SIZE = "1GB"
@@ -77,15 +77,26 @@ def _dequantise(file: Path, target: Path) -> None:
     plain = GgufConfig(dequantize=True)  # also where kernels for packed weights are installed
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
-            model = AutoModel.from_pretrained(
-                **where, dtype=torch.float32, quantization_config=plain, trust_remote_code=False
+            model, report = AutoModel.from_pretrained(
+                **where,
+                dtype=torch.float32,
+                quantization_config=plain,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
-    except (ValueError, KeyError, NotImplementedError) as error:
-        raise CorruptFile(
+    except (ValueError, KeyError, NotImplementedError, AssertionError, RuntimeError) as error:
+        if "memory" in str(error):
+            raise
+        raise ModelError(
             f"'{file.name}' cannot be dequantised: {(str(error).splitlines() or [''])[0]}",
             hint="Use another file of the model, or its safetensors.",
         ) from error
+    if report["missing_keys"]:  # transformers gives them random values, with a warning
+        raise ModelError(
+            f"'{file.name}' lacks, under names that transformers knows, the tensor '{min(report['missing_keys'])}'.",
+            hint="Use another file of the model, or its safetensors.",
+        )
     model.hf_quantizer = None  # both forbid saving, and are no longer true
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
