@@ -69,7 +69,7 @@ def up(
     settings = _settings(
         host=host, port=port, store=store, workers=workers, redis_url=redis_url, device=device
     )
-    request = RunRequest(model=explore) if explore else None
+    request = _Ask(model=explore) if explore else None
     for number in (
         signal.SIGINT,
         signal.SIGTERM,
@@ -125,7 +125,10 @@ def explore(
         str, typer.Option(help="python-docs, hub:wikitext2, hub:c4 or file:name.txt")
     ] = "python-docs",
     tokens: Annotated[int, typer.Option(help="Tokens from the start of the corpus.")] = 8192,
-    window: Annotated[int, typer.Option(help="Tokens of one window.")] = 512,
+    window: Annotated[
+        int | None,
+        typer.Option(help="Tokens of one window; by default 512, or the model's context if shorter."),
+    ] = None,
     pairs: Annotated[int, typer.Option(help="Pairs of tokens for MD.")] = 50_000,
     seed: Annotated[int, typer.Option(help="Seed of pairs and random tokens.")] = 0,
     limit: Annotated[int, typer.Option(help="Neurons to print.")] = 10,
@@ -136,10 +139,10 @@ def explore(
 
     Example: wasserscope explore hub:EleutherAI/pythia-70m --tokens 16384
     """
-    request = RunRequest(model=model, corpus=corpus, tokens=tokens, window=window, pairs=pairs, seed=seed)
+    request = _Ask(model=model, corpus=corpus, tokens=tokens, pairs=pairs, seed=seed, window=window)
     settings = Settings()
     with _client(settings, url) as client:
-        run = _finished(client, request, quiet=json)
+        run = _finished(client, request.on(client), quiet=json)
         rows = client.neurons(run.id, sort="-wd", limit=limit)
         if json:
             show.as_json(rows, out)
@@ -206,9 +209,25 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _explore_and_show(instance: Instance, request: RunRequest) -> None:
+class _Ask:
+    """A request whose window may be left to the model."""
+
+    def __init__(self, *, window: int | None = None, **values: Any) -> None:
+        self._window = window
+        self._request = RunRequest(**values) if window is None else RunRequest(window=window, **values)
+
+    def on(self, client: Client) -> RunRequest:
+        """The request, with a window that the model can take where none was given."""
+        if self._window is not None:
+            return self._request
+        context = client.inspect(self._request.model, tokens=self._request.tokens, window=2).context_length
+        fitting = min(self._request.window, context, self._request.tokens)
+        return self._request.model_copy(update={"window": fitting})
+
+
+def _explore_and_show(instance: Instance, request: _Ask) -> None:
     with instance.client() as client:
-        run = _finished(client, request, pause=instance.tick)
+        run = _finished(client, request.on(client), pause=instance.tick)
         rows = client.neurons(run.id, sort="-wd", limit=10).items
         show.print_table(out, show.neuron_table(rows, run, instance.url))
 
