@@ -96,7 +96,7 @@ def read_gguf(path: Path) -> GgufHeader:
             size = len(data)
     except (struct.error, EOFError, KeyError, ValueError, OverflowError) as error:
         raise _damaged(path, "its header cannot be read to the end") from error
-    end = start + max((t.offset + _bytes(t, path) for t in header.tensors.values()), default=0)
+    end = max((start + t.offset + _bytes(t, path) for t in header.tensors.values()), default=0)
     if size < end:
         raise _damaged(path, f"its header tells of {end:,} bytes, it has {size:,}")
     return header
