@@ -59,11 +59,13 @@ def relative_improvement(pruned_rmse: Tensor, expanded_rmse: Tensor) -> Tensor:
 
 
 def relative_error(dense: Tensor, changed: Tensor) -> float:
-    """Frobenius norm of the difference of two outputs over that of the dense one."""
+    """Squared error of a layer's outputs over their variance, both summed over (neurons, tokens): 0 is perfect, and
+    1 is what predicting every neuron's mean would give."""
     _same_shape(dense, changed)
     whole = dense.float()
-    norm = torch.linalg.vector_norm(whole, dtype=torch.float64)
-    return float(torch.linalg.vector_norm(changed.float() - whole, dtype=torch.float64) / norm)
+    spread = whole - whole.mean(dim=1, keepdim=True)
+    error = (changed.float() - whole).square_().sum(dtype=torch.float64)
+    return float(error / spread.square_().sum(dtype=torch.float64))
 
 
 def wasserstein_between(one: Tensor, other: Tensor) -> Tensor:

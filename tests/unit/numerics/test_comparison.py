@@ -33,8 +33,10 @@ def test_errors_equal_numpy() -> None:
     dense, sparse = pair()
     wide, thin = dense.double().numpy(), sparse.double().numpy()
     np.testing.assert_allclose(rmse(dense, sparse), np.sqrt(np.mean((wide - thin) ** 2, axis=1)), rtol=1e-5)
-    truth = np.linalg.norm(wide - thin) / np.linalg.norm(wide)
+    truth = np.sum((wide - thin) ** 2) / np.sum((wide - wide.mean(axis=1, keepdims=True)) ** 2)
     assert relative_error(dense, sparse) == pytest.approx(truth, rel=1e-5)
+    means = dense.mean(dim=1, keepdim=True).expand_as(dense)
+    assert relative_error(dense, means) == pytest.approx(1.0, rel=1e-4)
     with pytest.raises(NumericsFailure, match="do not compare"):
         rmse(dense, sparse[:, :10])
 
