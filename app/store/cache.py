@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 class Cache(Generic[Value]):
-    """At most `size` values; keys are tuples whose first part names the run they belong to."""
+    """At most `size` values; a key is a tuple, and `forget` drops all whose first part is the same."""
 
     def __init__(self, size: int) -> None:
         self._size = size

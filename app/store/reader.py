@@ -20,18 +20,14 @@ from app.schemas.neuron import (
     NeuronDetail,
     NeuronQuery,
     NeuronRow,
-    NeuronTokens,
     Provenance,
-    TokenExample,
 )
 from app.schemas.page import Page
 from app.store import arrays, keys
 from app.store.cache import Cache
 from app.store.scores import ROW_COLUMNS, Scores, ranked
+from app.store.tokens import TokenStream
 from app.store.writer import Writer
-
-CONTEXT_TOKENS = 24
-"""Tokens shown before and after an example, inside its window."""
 
 _DAMAGED = "Submit the run again after deleting it, or restore the file from a backup."
 
@@ -43,7 +39,7 @@ class Reader(Writer):
         super().__init__(url)
         self._scores: Cache[Scores] = Cache(4)
         self._block_scores: Cache[pa.Table] = Cache(256)
-        self._tokens: Cache[pa.Table] = Cache(4)
+        self._tokens: Cache[TokenStream] = Cache(4)
         self._arrays: Cache[Any] = Cache(512)
 
     def layers(self, run: str) -> list[LayerSummary]:
@@ -53,8 +49,10 @@ class Reader(Writer):
 
     def layer_values(self, run: str, layer: int, projection: str, metrics: Sequence[Metric]) -> LayerValues:
         """Metrics of all neurons of one layer, in the order of their index."""
-        summary = self._summary(run, layer, projection)
-        values = self.scores(run).columns(layer, projection, [m.value for m in metrics]) if metrics else {}
+        scores = self.scores(run)
+        self._require(run, scores, layer, projection)
+        [summary] = [s for s in self.layers(run) if (s.layer, s.projection) == (layer, projection)]
+        values = scores.columns(layer, projection, [m.value for m in metrics]) if metrics else {}
         return LayerValues(
             layer=layer, projection=projection, neurons=summary.neurons, summary=summary, metrics=values
         )
@@ -81,17 +79,17 @@ class Reader(Writer):
     def neuron(self, run: str, layer: int, projection: str, index: int) -> NeuronDetail:
         """All that is known of one neuron. Raises NotFound, CorruptStore."""
         scores = self.scores(run)
+        neurons = self._require(run, scores, layer, projection)
         row = scores.row(layer, projection, index)
         if row is None:
-            summary = self._summary(run, layer, projection)
             raise NotFound(
-                f"There is no neuron {index} in {projection} of block {layer}: it has {summary.neurons}, from 0.",
+                f"There is no neuron {index} in {projection} of block {layer}: it has {neurons}, from 0.",
                 hint="See the layer's neurons.",
             )
         read = {name: self._array_row(run, layer, projection, name, index) for name in keys.ARRAYS}
         return NeuronDetail(
             **{name: row[name] for name in ROW_COLUMNS},
-            layer_neurons=self._summary(run, layer, projection).neurons,
+            layer_neurons=neurons,
             run_neurons=scores.neurons,
             distribution=Distribution(
                 low=row["low"],
@@ -99,19 +97,23 @@ class Reader(Writer):
                 counts=read["counts"].tolist(),
                 quantiles=read["quantiles"].tolist(),
             ),
-            tokens=self._examples(run, read["token_positions"], read["token_values"]),
+            tokens=self._stream(run).examples(read["token_positions"], read["token_values"]),
             provenance=self._provenance(run),
         )
 
     def tokens(self, run: str) -> pa.Table:
-        """The run's token stream (`writer.TOKENS_SCHEMA`)."""
+        """The run's token stream (`tokens.SCHEMA`)."""
+        return self._stream(run).table
+
+    def _stream(self, run: str) -> TokenStream:
         key = keys.run(run, "tokens.parquet")
 
-        def load() -> pa.Table:
+        def load() -> TokenStream:
             data = self.files.read(key)
             if data is None:
                 raise CorruptStore(f"'{key}' is missing.", hint=_DAMAGED)
-            return self._read(key, lambda: _parquet_table(data))
+            stream: TokenStream = self._read(key, lambda: TokenStream(_parquet_table(data)))
+            return stream
 
         return self._tokens.get((run,), load)
 
@@ -154,10 +156,10 @@ class Reader(Writer):
             )
         return self._read(key, lambda: _parquet_table(data))
 
-    def _summary(self, run: str, layer: int, projection: str) -> LayerSummary:
-        for summary in self.layers(run):
-            if (summary.layer, summary.projection) == (layer, projection):
-                return summary
+    def _require(self, run: str, scores: Scores, layer: int, projection: str) -> int:
+        """Neurons of a layer that is there. Raises NotFound, or Conflict when it is not finished yet."""
+        if (layer, projection) in scores.sizes:
+            return scores.sizes[layer, projection]
         model = self.record(run).model
         if 0 <= layer < model.blocks and projection in {p.name for p in model.projections}:
             if self.manifest(run) is None:
@@ -205,16 +207,6 @@ class Reader(Writer):
         except Exception as error:  # zarr, zstd, crc32c and Arrow each raise their own classes
             raise CorruptStore(f"'{key}' cannot be read: {error}", hint=_DAMAGED) from error
 
-    def _examples(
-        self, run: str, positions: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
-    ) -> NeuronTokens:
-        table = self.tokens(run)
-        lists = [
-            [_example(table, int(p), float(v)) for p, v in zip(row, vals, strict=True) if p >= 0]
-            for row, vals in zip(positions, values, strict=True)
-        ]
-        return NeuronTokens(high=lists[0], low=lists[1], random=lists[2])
-
     def _provenance(self, run: str) -> Provenance:
         record, facts = self.record(run), self.facts(run)
         if facts is None:
@@ -235,24 +227,3 @@ class Reader(Writer):
 
 def _parquet_table(data: bytes) -> pa.Table:
     return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-
-
-def _example(table: pa.Table, position: int, value: float) -> TokenExample:
-    start = max(0, position - CONTEXT_TOKENS)
-    rows = table.slice(start, position + CONTEXT_TOKENS + 1 - start).to_pydict()
-    here = position - start
-    window = rows["window"][here]
-    near = [
-        (i, piece)
-        for i, (w, piece) in enumerate(zip(rows["window"], rows["piece"], strict=True))
-        if w == window
-    ]
-    return TokenExample(
-        position=position,
-        window=window,
-        offset=rows["offset"][here],
-        value=value,
-        token=rows["piece"][here],
-        before="".join(piece for i, piece in near if i < here),
-        after="".join(piece for i, piece in near if i > here),
-    )

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from app.schemas.layer import LayerSummary, MapRow, Metric, RunMap
 from app.schemas.neuron import NeuronQuery
+from app.store.cache import Cache
 
 SCHEMA = pa.schema(
     [
@@ -90,6 +91,11 @@ class Scores:
         self._connection.register("incoming", table)
         self._connection.execute("create table scores as select * from incoming")
         self._connection.unregister("incoming")
+        groups = table.group_by(["layer", "projection"]).aggregate([("index", "count")]).to_pylist()
+        self.sizes = {(g["layer"], g["projection"]): int(g["index_count"]) for g in groups}
+        """Neurons of each (layer, projection)."""
+        self._summaries: Cache[list[LayerSummary]] = Cache(4)
+        self._maps: Cache[RunMap] = Cache(32)
 
     def _ask(self, sql: str, values: Sequence[Any] = ()) -> pa.Table:
         cursor = self._connection.cursor()
@@ -132,6 +138,16 @@ class Scores:
 
     def summaries(self, floor: float) -> list[LayerSummary]:
         """One summary per layer and projection, in the model's order."""
+        return self._summaries.get((floor,), lambda: self._summarise(floor))
+
+    def map(self, metric: Metric, bins: int, projection: str | None) -> RunMap:
+        """Every layer's neurons ranked by `metric` from the highest and averaged in bins of neighbouring ranks.
+
+        No more bins than the widest layer has neurons; a narrower layer is stretched, so that all rows are as long.
+        """
+        return self._maps.get((metric, bins, projection), lambda: self._map(metric, bins, projection))
+
+    def _summarise(self, floor: float) -> list[LayerSummary]:
         table = self._ask(
             "select layer, projection, count(*) neurons, count(*) filter (where constant) constant, "
             "min(wd) wd_min, quantile_cont(wd, 0.25) wd_q25, quantile_cont(wd, 0.5) wd_median, "
@@ -142,11 +158,7 @@ class Scores:
         )
         return [LayerSummary(**row) for row in table.to_pylist()]
 
-    def map(self, metric: Metric, bins: int, projection: str | None) -> RunMap:
-        """Every layer's neurons ranked by `metric` from the highest and averaged in bins of neighbouring ranks.
-
-        No more bins than the widest layer has neurons; a narrower layer is stretched, so that all rows are as long.
-        """
+    def _map(self, metric: Metric, bins: int, projection: str | None) -> RunMap:
         table = self._ask(
             f'select layer, place, projection, "index", {metric.value} as value from scores '
             f'{"where projection = ?" if projection else ""} order by layer, place, value desc nulls last, "index"',

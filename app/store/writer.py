@@ -14,20 +14,10 @@ import pyarrow.parquet as pq
 
 from app.errors import CorruptStore, NotFound
 from app.store import arrays as zarrays
-from app.store import keys, scores
+from app.store import keys, scores, tokens
 from app.store.files import Buffer, Stamp
 from app.store.manifest import BlockManifest, FileStamp, RunFacts, RunManifest
 from app.store.records import Records
-
-TOKENS_SCHEMA = pa.schema(
-    [
-        ("position", pa.int64()),
-        ("window", pa.int32()),
-        ("offset", pa.int32()),
-        ("token", pa.int32()),
-        ("piece", pa.string()),
-    ]
-)
 
 INPUTS = "inputs.safetensors"
 _HINT = "Submit the run again: damaged blocks are computed anew, the others are kept."
@@ -36,9 +26,9 @@ _HINT = "Submit the run again: damaged blocks are computed anew, the others are 
 class Writer(Records):
     """Writing and checking of artifacts. One writer a block; a block's manifest comes last."""
 
-    def write_tokens(self, run: str, tokens: pa.Table, facts: RunFacts) -> None:
+    def write_tokens(self, run: str, table: pa.Table, facts: RunFacts) -> None:
         """The token stream and what is known before the first block."""
-        self.files.write(keys.run(run, "tokens.parquet"), _parquet(tokens.cast(TOKENS_SCHEMA)))
+        self.files.write(keys.run(run, "tokens.parquet"), _parquet(table.cast(tokens.SCHEMA)))
         self.files.write(keys.run(run, "facts.json"), facts.model_dump_json(indent=1).encode())
 
     def write_inputs(self, run: str, layer: int, inputs: Iterable[Buffer]) -> Stamp:

@@ -147,8 +147,9 @@ def score_linear(
             done += len(outputs)
             tell(done)
     except NumericsFailure as failure:
+        counted = f", counted from neuron {done}" if done else ""
         raise NumericsError(
-            f"Block {layer}, {name}: {failure.detail}", hint=failure.hint or "Check the model's weights."
+            f"Block {layer}, {name}{counted}: {failure.detail}", hint=failure.hint or "Check the model's weights."
         ) from failure
     joined = {f.name: torch.cat([getattr(p, f.name) for p in parts]).numpy() for f in fields(NeuronScores)}
     stats = weight_stats(linear.weight)
