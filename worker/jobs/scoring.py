@@ -27,6 +27,9 @@ from worker.numerics.reference import ScoreReference
 from worker.numerics.scoring import NeuronScores, score_outputs
 from worker.numerics.weights import weight_stats
 
+UNIT = 32
+"""Neurons that are multiplied together, whatever the chunk: products of another shape round differently."""
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -115,17 +118,22 @@ class Kept:
         )
 
     def outputs(self, linear: Linear, chunk_bytes: int) -> Iterator[Tensor]:
-        """The layer's outputs as (neurons, tokens) float32 chunks of about `chunk_bytes`."""
-        rows = max(1, chunk_bytes // (4 * self.reference.tokens))
+        """The layer's outputs as (neurons, tokens) float32 chunks of about `chunk_bytes`, UNIT neurons at least."""
+        rows = max(1, chunk_bytes // (4 * self.reference.tokens * UNIT)) * UNIT
         if not linear.widens:
             kept = self.narrowing[linear.projection.name].outputs
             for start in range(0, kept.shape[1], rows):
                 yield kept[:, start : start + rows].T.contiguous()
             return
-        inputs = self.inputs[self.shared[linear.projection.module]].float()
+        inputs = self.inputs[self.shared[linear.projection.module]].float().T
         for start in range(0, linear.weight.shape[0], rows):
-            chunk = linear.weight[start : start + rows].float() @ inputs.T
-            yield chunk if linear.bias is None else chunk + linear.bias[start : start + rows].float()[:, None]
+            weight = linear.weight[start : start + rows].float()
+            chunk = weight.new_empty(len(weight), self.reference.tokens)
+            for unit in range(0, len(weight), UNIT):
+                torch.mm(weight[unit : unit + UNIT], inputs, out=chunk[unit : unit + UNIT])
+            if linear.bias is not None:
+                chunk += linear.bias[start : start + rows].float()[:, None]
+            yield chunk
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -149,7 +157,8 @@ def score_linear(
     except NumericsFailure as failure:
         counted = f", counted from neuron {done}" if done else ""
         raise NumericsError(
-            f"Block {layer}, {name}{counted}: {failure.detail}", hint=failure.hint or "Check the model's weights."
+            f"Block {layer}, {name}{counted}: {failure.detail}",
+            hint=failure.hint or "Check the model's weights.",
         ) from failure
     joined = {f.name: torch.cat([getattr(p, f.name) for p in parts]).numpy() for f in fields(NeuronScores)}
     stats = weight_stats(linear.weight)

@@ -69,15 +69,27 @@ def test_scores_equal_those_of_the_whole_layer_at_once(
         whole = score_outputs(outputs, reference, pair_distances(x, reference.pairs))
         told: list[int] = []
         table, arrays = score_linear(kept, one, 5, chunk_bytes, told.append)
-        for name in ("wd", "md", "mean", "std", "skew", "kurtosis", "entropy"):
+        for name in ("wd", "mean", "std"):
             assert table[name].to_numpy() == pytest.approx(
                 getattr(whole, name).numpy(), abs=1e-6, rel=1e-5
             ), name
+        for name in ("md", "skew", "kurtosis", "entropy"):  # high powers and quotients of rounded outputs
+            assert table[name].to_numpy() == pytest.approx(getattr(whole, name).numpy(), abs=1e-5), name
         assert arrays["quantiles"] == pytest.approx(whole.quantiles.numpy(), abs=1e-5)
         assert arrays["counts"].sum(1).tolist() == [TOKENS] * len(outputs)
         assert table["weight_norm"].to_numpy() == pytest.approx(one.weight.norm(dim=1).numpy())
         assert table["layer"].to_pylist() == [5] * len(outputs)
         assert told[-1] == len(outputs)
+
+
+def test_chunks_do_not_change_a_bit(
+    linears: list[Linear], streams: tuple[Tensor, Tensor], reference: ScoreReference
+) -> None:
+    kept = Kept(linears, reference)
+    feed(kept, streams, [48, 48])
+    for one in linears:
+        whole, small = (torch.cat(list(kept.outputs(one, size))) for size in (1 << 20, 1))
+        assert torch.equal(whole, small)
 
 
 def test_one_tensor_is_kept_for_layers_that_share_it(
