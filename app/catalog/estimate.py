@@ -9,7 +9,7 @@ Memory of the worker's process, bytes, with `n` tokens, model width `d`, weight 
     + sum over distinct inputs of widening layers  n * in * s
     + sum over narrowing layers                    n * out * 4 + 2 * pairs * in * s
     + b * wide * WIDE_COPIES * 4                          activations of one batch inside a block
-    + CHUNK_COPIES * chunk                                outputs of a chunk of neurons: as they are, sorted, squared
+    + CHUNK_COPIES * min(chunk, neurons * n * 4)          outputs of a chunk of neurons: as they are, sorted, squared
 
 A GGUF file that is not yet in the cache is dequantised first, as a whole: 4 bytes a weight times DEQUANTISING.
 Store: block inputs `n * d * s` a block; per neuron NEURON_BYTES of arrays and columns, times COMPRESSED.
@@ -30,12 +30,12 @@ SWAP = 1.0
 EMBEDDED = 1
 WIDE_COPIES = 6
 CHUNK_COPIES = 4
-DEQUANTISING = 1.6
+DEQUANTISING = 1.5
 MOST_PAIRS = 50_000
 NEURON_BYTES = 256 * 4 + 257 * 4 + 2 * 48 * 4 + 20 * 8
 """Counts, quantiles, positions and values of 48 tokens, and a row of scores."""
-COMPRESSED = 0.6
-"""Counts and positions shrink to a third, quantiles hardly; measured on the demo's arrays."""
+COMPRESSED = 0.62
+"""Counts and positions shrink to a third, quantiles hardly; the demo's take 1,605 bytes a neuron."""
 INEFFICIENCY = 1.6
 SORT_STEPS_PER_SECOND = 4.0e8
 """Of log2(n) a value: one of two cores of a common server; a GPU is faster."""
@@ -77,7 +77,9 @@ def _memory(inspection: ModelInspection, tokens: int, batch: int, settings: Sett
     streams = tokens * width * size * (EMBEDDED + 1) + _kept(inspection, tokens, size)
     widest = max(max(p.in_features, p.out_features) for p in inspection.projections)
     activations = min(batch, tokens) * widest * WIDE_COPIES * 4
-    device = weights + streams + activations + CHUNK_COPIES * settings.chunk_mebibytes * 2**20
+    most = max(p.out_features for p in inspection.projections) * tokens * 4
+    chunk = min(settings.chunk_mebibytes * 2**20, most)
+    device = weights + streams + activations + CHUNK_COPIES * chunk
     host = OVERHEAD_BYTES + device
     fresh = inspection.fingerprint.startswith("gguf-")
     if fresh and not converted_folder(settings, inspection.fingerprint).is_dir():
