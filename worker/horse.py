@@ -11,8 +11,9 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
 from app.live import LiveKeys, connect
+from app.logging import configure
 from app.settings import Settings
-from worker import guard, logs
+from worker import guard
 from worker.engine import Engine
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     parent = int(os.environ["WASSERSCOPE_WORKER_PID"])
     guard.die_with_parent(parent)
     settings = Settings()
-    logs.configure(settings)
+    configure(settings)
     connection = connect(settings.redis_url or "")
     engine = Engine.find_by_key(
         f"{Engine.redis_worker_namespace_prefix}{os.environ['RQ_WORKER_ID']}",

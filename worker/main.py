@@ -19,9 +19,10 @@ from rq.serializers import JSONSerializer
 
 from app.errors import QueueUnavailable, WasserscopeError
 from app.live import LiveKeys, connect, queue_name
+from app.logging import configure
 from app.settings import Settings
 from app.store import Store
-from worker import device, logs
+from worker import device
 from worker.engine import BEAT_TTL_SECONDS, MAINTENANCE_SECONDS, Engine
 
 logger = logging.getLogger("wasserscope.worker")
@@ -32,7 +33,7 @@ RETRY_SECONDS = 1.0
 def main() -> int:
     """Run the worker; the exit status."""
     settings = Settings()
-    logs.configure(settings)
+    configure(settings)
     stop = threading.Event()
     _listen(stop)
     try:
