@@ -244,17 +244,19 @@ def _finished(
                 hint = f"The job goes on. Stop it with: wasserscope cancel {submitted.job.id}"
                 err.print(hint, markup=False, highlight=False, soft_wrap=True)
             raise
-        _raise_for(ended)
+        _check(ended)
     return client.run(submitted.run.id)
 
 
-def _raise_for(job: Job) -> None:
-    if job.problem is not None:
-        raise job.problem.to_error()
-    if job.state is not JobState.finished:
-        raise WasserscopeError(
-            f"Job '{job.id}' is {job.state}.", hint="Submit it again: it goes on where it stopped."
-        )
+def _check(job: Job) -> None:
+    """Exit code 1, whatever the problem, when the job did not finish: the request itself was in order."""
+    if job.state is JobState.finished:
+        return
+    stopped = WasserscopeError(
+        f"Job '{job.id}' is {job.state}.", hint="Submit it again: it goes on where it stopped."
+    )
+    show.explain(job.problem.to_error() if job.problem is not None else stopped, err)
+    raise typer.Exit(1)
 
 
 def _settings(**given: Any) -> Settings:

@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from app.errors import ApiUnreachable, WasserscopeError
+from app.errors import ApiUnreachable, WasserscopeError, error_from_code
 from app.schemas.corpus import Corpus, CorpusText
 from app.schemas.health import Health
 from app.schemas.job import Job, JobLog
@@ -456,12 +456,8 @@ def error_of(answer: httpx.Response) -> WasserscopeError:
             f"{answer.request.url} answered {answer.status_code} without a problem: {answer.text[:200]}",
             hint="Is this the address of a Wasserscope?",
         )
-    error = problem.to_error()
-    if problem.errors:
-        error.detail = "; ".join(
-            [error.detail, *(f"{part.field}: {part.message}" for part in problem.errors)]
-        )
-    return error
+    detail = "; ".join([problem.detail, *(f"{part.field}: {part.message}" for part in problem.errors)])
+    return error_from_code(problem.code, detail, hint=problem.hint)
 
 
 def _headers(token: str | None) -> dict[str, str]:

@@ -81,12 +81,12 @@ class Child:
             self._quick_deaths = self._quick_deaths + 1 if quick else 1
             if self._quick_deaths >= MOST_QUICK_DEATHS:
                 raise WorkerLost(
-                    f"The {self.name} ended {self._quick_deaths} times right after its start. Its last words:\n{self.tail()}",
+                    f"{self._name} ended {self._quick_deaths} times right after its start. Its last words:\n{self.tail()}",
                     hint=f"The whole log is {self.log}.",
                 )
             wait = 0.5 * 2 ** (self._quick_deaths - 1)
             self._again_at = time.monotonic() + wait
-            return f"The {self.name} {self._how()}; it is started again in {wait:g} s. Log: {self.log}"
+            return f"{self._name} {self._how()}; it is started again in {wait:g} s. Log: {self.log}"
         if time.monotonic() >= self._again_at:
             self._again_at = 0.0
             self.start()
@@ -124,6 +124,10 @@ class Child:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
+
+    @property
+    def _name(self) -> str:
+        return self.name[:1].upper() + self.name[1:]
 
     def _how(self) -> str:
         code = self._process.returncode if self._process is not None else None

@@ -1,0 +1,148 @@
+"""The client: what it sends again and what not, what it raises, and how it follows a job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from app.client import AsyncClient, Client
+from app.errors import ApiUnreachable, CorpusError, QueueUnavailable, WasserscopeError
+from app.schemas.job import Job, JobState, Progress
+from app.schemas.page import Page
+from app.schemas.problem import FieldProblem, Problem
+from app.schemas.run import RunRequest
+
+Handler = Callable[[httpx.Request], httpx.Response]
+EMPTY = Page[Job](items=[], total=0, limit=50, offset=0).model_dump_json()
+DOWN = Problem.of(QueueUnavailable("Redis is gone.", hint="Start it."))
+
+
+def job(fraction: float, state: JobState = JobState.running) -> Job:
+    return Job(
+        id="explore-tiny-1", kind="explore", state=state, run="tiny-1", progress=Progress(fraction=fraction)
+    )
+
+
+def problem(made: Problem) -> httpx.Response:
+    return httpx.Response(made.status, content=made.model_dump_json())
+
+
+class Service:
+    """Answers what it is given, in order, the last one for ever; counts what it was asked."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self._answers, self.asked = list(answers), list[httpx.Request]()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def client(self) -> Client:
+        return Client(
+            "http://there", "word", transport=httpx.MockTransport(self), waits_seconds=(0.0, 0.0, 0.0)
+        )
+
+
+def ok() -> httpx.Response:
+    return httpx.Response(200, content=EMPTY)
+
+
+@pytest.mark.parametrize("failure", [problem(DOWN), httpx.ConnectError("refused"), httpx.ReadTimeout("slow")])
+def test_a_read_is_sent_again(failure: httpx.Response | Exception) -> None:
+    service = Service(failure, failure, ok())
+    assert service.client().jobs().total == 0
+    assert len(service.asked) == 3
+    assert service.asked[0].headers["authorization"] == "Bearer word"
+
+
+def test_a_read_is_not_sent_for_ever() -> None:
+    service = Service(httpx.ConnectError("refused"))
+    with pytest.raises(ApiUnreachable, match=r"http://there.*refused") as caught:
+        service.client().jobs()
+    assert "wasserscope up" in caught.value.hint
+    assert len(service.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"), [(problem(DOWN), QueueUnavailable), (httpx.ConnectError("no"), ApiUnreachable)]
+)
+def test_a_write_is_sent_once(failure: httpx.Response | Exception, kind: type[WasserscopeError]) -> None:
+    service = Service(failure, ok())
+    with pytest.raises(kind):
+        service.client().submit(RunRequest())
+    assert len(service.asked) == 1
+
+
+def test_a_problem_is_raised_as_what_it_was() -> None:
+    fields = [FieldProblem(field="body.tokens", message="too few")]
+    made = Problem.of(CorpusError("The text is short.", hint="Take a longer one."), fields)
+    with pytest.raises(CorpusError, match=r"The text is short\.; body\.tokens: too few") as caught:
+        Service(problem(made)).client().submit(RunRequest())
+    assert caught.value.hint == "Take a longer one."
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(200, text="<html>hello</html>"), httpx.Response(404, text="nothing here")]
+)
+def test_another_program_at_the_address_is_told_apart(answer: httpx.Response) -> None:
+    with pytest.raises(WasserscopeError) as caught:
+        Service(answer).client().jobs()
+    assert "Is this the address of a Wasserscope" in caught.value.hint
+
+
+def test_queries_leave_out_what_is_not_asked() -> None:
+    service = Service(ok())
+    service.client().neurons("tiny-1", sort="-md", layer=None, limit=5)
+    assert dict(service.asked[0].url.params) == {"sort": "-md", "limit": "5"}
+
+
+def stream(*jobs: Job, last: str = "end") -> httpx.Response:
+    events = [f"event: progress\ndata: {one.model_dump_json()}\nid: {i}\n\n" for i, one in enumerate(jobs)]
+    if last and jobs[-1].state.final:
+        events[-1] = events[-1].replace("event: progress", f"event: {last}")
+    return httpx.Response(200, content=": ping\n\n" + "".join(events))
+
+
+def test_events_end_with_the_final_job() -> None:
+    told = [job(0.1), job(0.5), job(1.0, JobState.finished)]
+    service = Service(stream(*told))
+    assert list(service.client().events("explore-tiny-1")) == told
+    assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize("broken", [stream(job(0.1)), httpx.ReadError("reset")])
+def test_a_broken_stream_goes_on_by_asking(
+    broken: httpx.Response | Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.client.POLL_SECONDS", 0.0)
+    last = job(1.0, JobState.failed)
+    service = Service(broken, *(httpx.Response(200, content=j.model_dump_json()) for j in (job(0.4), last)))
+    assert [found.progress.fraction for found in service.client().events("explore-tiny-1")][-2:] == [0.4, 1.0]
+
+
+def test_the_asynchronous_client_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.client.POLL_SECONDS", 0.0)
+    last = httpx.Response(200, content=job(1.0, JobState.cancelled).model_dump_json())
+    service = Service(problem(DOWN), ok(), stream(job(0.1)), last)
+
+    async def use() -> list[float]:
+        client = AsyncClient("http://there", transport=httpx.MockTransport(service), waits_seconds=(0.0, 0.0))
+        assert (await client.jobs()).total == 0
+        found = [one.progress.fraction async for one in client.events("explore-tiny-1")]
+        await client.close()
+        return found
+
+    assert asyncio.run(use()) == [0.1, 1.0]
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    def names(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert names(Client) == names(AsyncClient)
