@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics
 from pathlib import Path
 
 import psutil
@@ -31,21 +30,27 @@ def test_run_is_finished_with_all_blocks(run: dict) -> None:
 
 
 def test_every_layer_is_scored(demo: Demo, run: dict) -> None:
-    layers = demo.get(f"/runs/{run['id']}/layers")
-    layers = layers["items"] if isinstance(layers, dict) else layers
+    layers = demo.get(f"/runs/{run['id']}/layers")["items"]
     assert {(row["layer"], row["projection"]): row["neurons"] for row in layers} == {
         (layer, name): size for layer in range(30) for name, size in NEURONS_OF_BLOCK.items()
     }
 
 
 def test_the_phenomenon_is_there(demo: Demo, run: dict) -> None:
-    """Seen before on this model by an independent program (at 16,384 tokens): medians 0.024 to 0.14, maxima 0.22 to 0.59."""
-    layers = demo.get(f"/runs/{run['id']}/layers")
-    layers = layers["items"] if isinstance(layers, dict) else layers
+    """Seen before on this model by an independent program (at 16,384 tokens): medians 0.024 to 0.14, maxima 0.22 to 0.59.
+
+    Of gate and up: a few down layers answer the first token of each window with outputs a thousand times larger than
+    all others (attention sinks), so nearly all their neurons are far from Gaussian.
+    """
+    layers = [
+        row for row in demo.get(f"/runs/{run['id']}/layers")["items"] if row["projection"] != "down_proj"
+    ]
     medians = [row["wd_median"] for row in layers]
     assert 0.015 < min(medians) < 0.04
     assert 0.10 < max(medians) < 0.25
-    assert statistics.median(row["wd_max"] for row in layers) > 0.2
+    maxima = [row["wd_max"] for row in layers]
+    assert min(maxima) > 0.15
+    assert max(maxima) < 0.65
     assert run["gaussian_floor"] < min(medians)
 
 
