@@ -98,6 +98,8 @@ def up(
             while True:
                 instance.tick()
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # everything has ended: there is nothing more to interrupt
         out.print("Ended. The runs stay in the store.", highlight=False)
 
 
