@@ -55,7 +55,9 @@ def shoot(
     page = context.new_page()
     for name, (path, plot) in pictures.items():
         page.goto(url + path)
-        page.wait_for_selector(f"#{plot} .js-plotly-plot .main-svg .plot")
+        page.wait_for_selector(
+            f"#{plot} .js-plotly-plot .cartesianlayer :is(image, .trace)", state="attached"
+        )
         if name == "layer":
             page.wait_for_selector(f"#{ids.NEURON_TABLE} [row-index='0'] [col-id='wd']:not(:empty)")
         page.wait_for_load_state("networkidle")

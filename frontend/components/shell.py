@@ -49,7 +49,7 @@ def _header() -> Component:
                 placeholder="/  block.projection.neuron",
                 size="sm",
                 className="jump",
-                debounce=False,
+                debounce=True,  # the value goes out together with Enter, never after it
                 **{"aria-label": "go to a neuron, as block.projection.index, for example 15.up_proj.402"},
             ),
             html.Span(className="spacer"),

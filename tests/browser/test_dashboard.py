@@ -48,7 +48,7 @@ def run(demo: Demo) -> dict[str, Any]:
 
 def drawn(page: Page, name: str) -> None:
     """Wait until the plot `name` has its cells or bars."""
-    page.wait_for_selector(f"#{name} .js-plotly-plot .main-svg .plot")
+    page.wait_for_selector(f"#{name} .js-plotly-plot .cartesianlayer :is(image, .trace)", state="attached")
 
 
 def click_cell(page: Page, name: str, across: float, up: float) -> None:
@@ -147,6 +147,7 @@ def test_the_view_is_in_the_address(page: Page, demo: Demo, run: dict[str, Any])
     page.goto(f"{demo.url}/runs/{run['id']}{PATHS['neuron']}")
     page.get_by_role("link", name="log", exact=True).click()
     page.wait_for_url("**/neurons/402?y=log")
+    expect(page.locator("#distribution .tab.active")).to_have_text("log")
     page.get_by_role("link", name="lowest").click()
     page.wait_for_url("**/neurons/402?y=log&tokens=low")
     page.reload()
