@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import response
-from app.errors import Unauthorized
+from app.errors import InvalidRequest, Unauthorized
 
 COOKIE = "wasserscope"
 HEALTH = "/api/v1/health"
@@ -93,6 +93,30 @@ class TokenGuard:
             COOKIE, self._cookie, httponly=True, samesite="strict", secure=secure, max_age=30 * 86400
         )
         return answer
+
+
+class SiteGuard:
+    """ASGI middleware: pages of other sites, open in the same browser, may look at nothing and change nothing.
+
+    Without a token nothing else would keep such a page from posting to a service on this machine. Browsers mark these
+    requests themselves; scripts and older browsers send no mark and pass.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        foreign = scope["type"] != "lifespan" and (b"sec-fetch-site", b"cross-site") in scope["headers"]
+        if foreign and scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 4403})
+        elif foreign and scope["method"] not in ("GET", "HEAD"):  # a link from elsewhere is fine
+            hint = "Open the dashboard itself, or call the API from a script."
+            refused = InvalidRequest("The request comes from a page of another site.", hint=hint)
+            await response(refused)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _own(where: str) -> str:

@@ -13,8 +13,9 @@ from starlette.types import ASGIApp
 from app import logging
 from app.api import corpora, health, jobs, models, neurons, problems, runs
 from app.api.deps import Service
-from app.auth import TokenGuard
+from app.auth import SiteGuard, TokenGuard
 from app.errors import InvalidRequest
+from app.etags import ETags
 from app.limits import BodyLimit
 from app.queue import JobQueue
 from app.schemas.problem import Problem
@@ -25,7 +26,9 @@ ROUTERS = (health, models, corpora, runs, neurons, jobs)
 DESCRIPTION = (
     "Captures the outputs of every neuron of a transformer's feed-forward layers, scores them by Wasserstein distance to "
     "a Gaussian (WD) and mapping difficulty (MD), and serves what it found. Work answers 202 with a job; every failure is "
-    "`application/problem+json` with what to do about it."
+    "`application/problem+json` with what to do about it. What belongs to a finished run carries an ETag: sent back as "
+    "`If-None-Match`, it is answered 304. With a token set, every call needs `Authorization: Bearer TOKEN`, and health "
+    "tells strangers only that the service lives."
 )
 
 
@@ -46,13 +49,17 @@ def create_api(settings: Settings, *, store: Store | None = None, queue: JobQueu
     for module in ROUTERS:
         api.include_router(module.router, prefix="/v1")
     problems.install(api)
+    api.add_middleware(ETags, store=store)
     api.add_middleware(BodyLimit, most_bytes=settings.max_body_mebibytes * 2**20)
     api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]
     return api
 
 
 def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """`app` behind the token, when one is set. Raises InvalidRequest for a public address without one."""
+    """`app` behind the token, when one is set, and closed to pages of other sites. Raises InvalidRequest for a public
+    address without a token.
+    """
+    app = SiteGuard(app)
     if settings.token is not None:
         return TokenGuard(app, settings.token.get_secret_value())
     if not settings.loopback:

@@ -30,8 +30,17 @@ BEAT_SECONDS = 15.0
 def jobs(
     queue: QueueDep,
     window: WindowDep,
-    state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
-    run: Annotated[str | None, Query(pattern=RUN_PATTERN, description="Only jobs of this run.")] = None,
+    state: Annotated[
+        JobState | None, Query(description="Only jobs in this state.", examples=["running"])
+    ] = None,
+    run: Annotated[
+        str | None,
+        Query(
+            pattern=RUN_PATTERN,
+            description="Only jobs of this run.",
+            examples=["smollm2-135m-instruct-4f1c2a9be0d7"],
+        ),
+    ] = None,
 ) -> Page[Job]:
     """Jobs, the newest first. Records of ended jobs are forgotten after a while; runs are not."""
     return queue.jobs(window.limit, window.offset, state=state, run=run)
@@ -72,7 +81,7 @@ async def events(
     queue: QueueDep,
     first: Annotated[Job, Depends(_existing)],
     last_event_id: Annotated[
-        str | None, Header(description="Id of the last event that was received.")
+        str | None, Header(description="Id of the last event that was received.", examples=["12"])
     ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: `progress` with the job whenever it changes, and one last `end` when it is final."""

@@ -114,7 +114,8 @@ def layer(
     layer: LayerNumber,
     projection: ProjectionName,
     metrics: Annotated[
-        list[Metric] | None, Query(description="Metrics to answer with; WD when none is named.")
+        list[Metric] | None,
+        Query(description="Metrics to answer with; WD when none is named.", examples=[["wd", "md"]]),
     ] = None,
 ) -> LayerValues:
     """Metrics of all neurons of one layer, in the order of their index: what its heatmap draws."""
@@ -127,7 +128,9 @@ def run_map(
     run: RunName,
     metric: Annotated[Metric, Query(description="What to rank and colour by.")] = Metric.wd,
     bins: Annotated[int, Query(ge=1, le=2048, description="Columns of the map.", examples=[512])] = 512,
-    projection: Annotated[str | None, Query(max_length=128, description="Only this projection.")] = None,
+    projection: Annotated[
+        str | None, Query(max_length=128, description="Only this projection.", examples=["up_proj"])
+    ] = None,
 ) -> RunMap:
     """The overview of a run: one row per layer, its neurons ranked by the metric and binned by rank."""
     return store.run_map(run, metric, bins, projection)

@@ -14,7 +14,9 @@ class Corpus(BaseModel):
 
     name: str = Field(description="What to put into a request.", examples=["python-docs"])
     title: str = Field(description="Name for people.", examples=["Python's language reference (built in)"])
-    kind: Literal["builtin", "hub", "file", "text"]
+    kind: Literal["builtin", "hub", "file", "text"] = Field(
+        description="Kind of source.", examples=["builtin"]
+    )
     characters: int | None = Field(
         None, description="Its length, when known without a download.", examples=[465_000]
     )
@@ -24,4 +26,4 @@ class CorpusText(BaseModel):
     """Text posted to be used as a corpus."""
 
     text: str = Field(min_length=1, description="The text itself.", examples=["Call me Ishmael. ..."])
-    title: str = Field("posted text", max_length=120, description="Name for people.")
+    title: str = Field("posted text", max_length=120, description="Name for people.", examples=["Moby-Dick"])

@@ -45,25 +45,39 @@ class Progress(BaseModel):
 class Job(BaseModel):
     """One piece of work."""
 
-    id: str = Field(examples=["explore-smollm2-135m-instruct-4f1c2a9be0d7"])
-    kind: str = Field(examples=["explore"])
-    state: JobState
-    run: str = Field(description="The run it works on.")
-    progress: Progress = Progress()
+    id: str = Field(
+        examples=["explore-smollm2-135m-instruct-4f1c2a9be0d7"],
+        description="Follows from the run: one run is one job.",
+    )
+    kind: str = Field(examples=["explore"], description="Kind of work.")
+    state: JobState = Field(description="Where it stands.")
+    run: str = Field(description="The run it works on.", examples=["smollm2-135m-instruct-4f1c2a9be0d7"])
+    progress: Progress = Field(Progress(), description="How far it has come.")
     place: int | None = Field(None, description="Place in the queue, from 1, while queued.", examples=[1])
-    worker: str | None = Field(None, description="The worker that has it.")
-    device: str | None = Field(None, description="That worker's device.")
-    tries: int = Field(0, description="How often it was started.")
-    cancelling: bool = Field(False, description="Cancel was asked for, the worker has not stopped yet.")
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    worker: str | None = Field(None, description="The worker that has it.", examples=["gpu-host-4711-9f3a"])
+    device: str | None = Field(None, description="That worker's device.", examples=["cpu"])
+    tries: int = Field(0, description="How often it was started.", examples=[1])
+    cancelling: bool = Field(
+        False, description="Cancel was asked for, the worker has not stopped yet.", examples=[False]
+    )
+    created_at: datetime | None = Field(
+        None, description="When it was submitted, UTC.", examples=["2026-01-31T12:00:00Z"]
+    )
+    started_at: datetime | None = Field(
+        None, description="When a worker took it, UTC.", examples=["2026-01-31T12:00:01Z"]
+    )
+    ended_at: datetime | None = Field(
+        None, description="When it ended, UTC.", examples=["2026-01-31T12:01:02Z"]
+    )
     problem: Problem | None = Field(None, description="Why it failed.")
 
 
 class JobLog(BaseModel):
     """What a job wrote."""
 
-    job: str
-    lines: list[str]
-    total: int = Field(description="Lines written in all; older ones may have been dropped.")
+    job: str = Field(description="The job's id.", examples=["explore-smollm2-135m-instruct-4f1c2a9be0d7"])
+    lines: list[str] = Field(
+        description="The lines, the oldest first, each with its time (UTC).",
+        examples=[["2026-01-31 12:00:01 loading SmolLM2-135M-Instruct"]],
+    )
+    total: int = Field(description="Lines written in all; older ones may have been dropped.", examples=[34])

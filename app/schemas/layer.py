@@ -26,16 +26,22 @@ class LayerSummary(BaseModel):
     """One projection of one block."""
 
     layer: int = Field(description="The block's number, from 0.", examples=[15])
-    projection: str = Field(examples=["up_proj"])
-    neurons: int = Field(examples=[1536])
+    projection: str = Field(examples=["up_proj"], description="The projection's name.")
+    neurons: int = Field(examples=[1536], description="Its neurons.")
     constant: int = Field(
         description="Neurons whose output is always the same: they have no WD.", examples=[0]
     )
-    wd_min: float | None
-    wd_q25: float | None
-    wd_median: float | None = Field(examples=[0.041])
-    wd_q75: float | None
-    wd_max: float | None = Field(examples=[0.42])
+    wd_min: float | None = Field(
+        description="Smallest WD; null when all neurons are constant.", examples=[0.006]
+    )
+    wd_q25: float | None = Field(
+        description="A quarter of its neurons have a WD of at most this.", examples=[0.028]
+    )
+    wd_median: float | None = Field(examples=[0.041], description="Median WD.")
+    wd_q75: float | None = Field(
+        description="Three quarters of its neurons have a WD of at most this.", examples=[0.066]
+    )
+    wd_max: float | None = Field(examples=[0.42], description="Largest WD.")
     threshold: float | None = Field(
         description="Smallest WD of the layer's Wasserstein neurons.", examples=[0.16]
     )
@@ -48,32 +54,36 @@ class LayerSummary(BaseModel):
 class LayerValues(BaseModel):
     """Metrics of all neurons of one layer, in the order of their index; null where a neuron has none."""
 
-    layer: int
-    projection: str
-    neurons: int
-    summary: LayerSummary
+    layer: int = Field(description="The block's number, from 0.", examples=[15])
+    projection: str = Field(description="The projection's name.", examples=["up_proj"])
+    neurons: int = Field(description="Its neurons.", examples=[1536])
+    summary: LayerSummary = Field(description="The layer in a few numbers.")
     metrics: dict[str, list[float | None]] = Field(
-        description="One list per metric asked for, one value per neuron."
+        description="One list per metric asked for, one value per neuron.",
+        examples=[{"wd": [0.42, 0.03, None]}],
     )
 
 
 class MapRow(BaseModel):
     """One layer's line of the map."""
 
-    layer: int
-    projection: str
-    neurons: int
+    layer: int = Field(description="The block's number, from 0.", examples=[15])
+    projection: str = Field(description="The projection's name.", examples=["up_proj"])
+    neurons: int = Field(description="Its neurons.", examples=[1536])
     values: list[float | None] = Field(
-        description="Mean of the metric over the neurons of each bin; neurons are ranked from the highest."
+        description="Mean of the metric over the neurons of each bin; neurons are ranked from the highest.",
+        examples=[[0.42, 0.11, 0.05]],
     )
-    leaders: list[int] = Field(description="Index of the first neuron of each bin.")
+    leaders: list[int] = Field(
+        description="Index of the first neuron of each bin.", examples=[[402, 17, 1033]]
+    )
 
 
 class RunMap(BaseModel):
     """The overview of a run: one row per layer, neurons ranked by the metric and binned by rank."""
 
-    metric: Metric
-    bins: int
-    rows: list[MapRow]
-    minimum: float | None
-    maximum: float | None
+    metric: Metric = Field(description="What the neurons are ranked and coloured by.")
+    bins: int = Field(description="Columns of the map.", examples=[512])
+    rows: list[MapRow] = Field(description="One per layer, in the model's order.")
+    minimum: float | None = Field(description="Smallest value of the map.", examples=[0.006])
+    maximum: float | None = Field(description="Largest value of the map.", examples=[0.42])

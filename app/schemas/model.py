@@ -16,14 +16,14 @@ class ModelSource(BaseModel):
 
     source: str = Field(description="What to put into a request.", examples=["demo"])
     title: str = Field(description="Name for people.", examples=["SmolLM2-135M-Instruct (offline demo)"])
-    kind: Literal["demo", "hub", "path", "gguf"] = Field(description="Kind of source.")
+    kind: Literal["demo", "hub", "path", "gguf"] = Field(description="Kind of source.", examples=["demo"])
 
 
 class ModelSources(BaseModel):
     """What there is, and how else a model may be named."""
 
-    items: list[ModelSource]
-    total: int
+    items: list[ModelSource] = Field(description="Models that can be named right now.")
+    total: int = Field(description="How many.", examples=[1])
     forms: list[str] = Field(
         description="The forms a model's name may have.",
         examples=[["demo", "hub:EleutherAI/pythia-1.4b@step143000"]],
@@ -41,10 +41,12 @@ class Projection(BaseModel):
     in_features: int = Field(description="Width of its input.", examples=[576])
     out_features: int = Field(description="Its neurons.", examples=[1536])
     first_row: int = Field(
-        0, description="First row of the module's output that belongs to it (fused matrices)."
+        0, description="First row of the module's output that belongs to it (fused matrices).", examples=[0]
     )
-    transposed: bool = Field(False, description="Weight stored as (in, out), as GPT-2's Conv1D does.")
-    bias: bool = Field(False, description="Whether it has a bias.")
+    transposed: bool = Field(
+        False, description="Weight stored as (in, out), as GPT-2's Conv1D does.", examples=[False]
+    )
+    bias: bool = Field(False, description="Whether it has a bias.", examples=[False])
 
 
 class Estimate(BaseModel):
@@ -87,8 +89,10 @@ class ModelInspection(BaseModel):
     neurons: int = Field(
         description="Rows of all feed-forward linear layers, over all blocks.", examples=[109_440]
     )
-    projections: list[Projection]
-    estimate: Estimate | None = None
+    projections: list[Projection] = Field(
+        description="The linear layers of one block's feed-forward network."
+    )
+    estimate: Estimate | None = Field(None, description="What a run would take.")
 
 
 class InspectRequest(BaseModel):

@@ -12,7 +12,7 @@ class NeuronRow(BaseModel):
     """The scores of one neuron. Statistics are over the run's tokens, of the pre-activation output."""
 
     layer: int = Field(description="The block's number, from 0.", examples=[15])
-    projection: str = Field(examples=["up_proj"])
+    projection: str = Field(examples=["up_proj"], description="The projection's name.")
     index: int = Field(description="Row of the weight, from 0.", examples=[402])
     wd: float | None = Field(
         description="W1 between the standardised output and N(0, 1) (Eq. 1); null for a constant neuron.",
@@ -21,18 +21,23 @@ class NeuronRow(BaseModel):
     md: float | None = Field(
         description="Mapping difficulty (Eq. 2); compares neurons within a layer only.", examples=[1.31]
     )
-    mean: float = Field(description="Mean output.")
-    std: float = Field(description="Standard deviation of the output (population).")
-    skew: float | None = Field(description="Third standardised moment; 0 for a Gaussian.")
-    kurtosis: float | None = Field(description="Excess kurtosis; 0 for a Gaussian.")
+    mean: float = Field(description="Mean output.", examples=[-0.12])
+    std: float = Field(description="Standard deviation of the output (population).", examples=[0.87])
+    skew: float | None = Field(description="Third standardised moment; 0 for a Gaussian.", examples=[1.9])
+    kurtosis: float | None = Field(description="Excess kurtosis; 0 for a Gaussian.", examples=[8.4])
     entropy: float | None = Field(
-        description="Differential entropy of the standardised output, nats; 1.419 for a Gaussian."
+        description="Differential entropy of the standardised output, nats; 1.419 for a Gaussian.",
+        examples=[1.21],
     )
-    mean_abs_weight: float = Field(description="Mean of |w| over the neuron's incoming weights.")
-    weight_norm: float = Field(description="Euclidean norm of the neuron's weights.")
-    zero_share: float = Field(description="Share of its weights that are exactly 0, from 0 to 1.")
-    constant: bool = Field(description="The output is the same for every token.")
-    wasserstein: bool = Field(description="Among the layer's top share by WD.")
+    mean_abs_weight: float = Field(
+        description="Mean of |w| over the neuron's incoming weights.", examples=[0.031]
+    )
+    weight_norm: float = Field(description="Euclidean norm of the neuron's weights.", examples=[0.98])
+    zero_share: float = Field(
+        description="Share of its weights that are exactly 0, from 0 to 1.", examples=[0.0]
+    )
+    constant: bool = Field(description="The output is the same for every token.", examples=[False])
+    wasserstein: bool = Field(description="Among the layer's top share by WD.", examples=[True])
     rank_layer: int = Field(description="Place by WD in its layer, from 1.", examples=[3])
     rank_model: int = Field(description="Place by WD over the whole run, from 1.", examples=[41])
 
@@ -70,10 +75,14 @@ class NeuronQuery(BaseModel):
 class Distribution(BaseModel):
     """Histogram and quantiles of a neuron's output over the run's tokens, in the output's own units."""
 
-    low: float = Field(description="Lower edge of the first bin: the smallest output.")
-    high: float = Field(description="Upper edge of the last bin: the largest output.")
-    counts: list[int] = Field(description="Tokens in each of equally wide bins (256).")
-    quantiles: list[float] = Field(description="Quantiles at 0, 1/256, ..., 1 (257).")
+    low: float = Field(description="Lower edge of the first bin: the smallest output.", examples=[-3.1])
+    high: float = Field(description="Upper edge of the last bin: the largest output.", examples=[4.2])
+    counts: list[int] = Field(
+        description="Tokens in each of equally wide bins (256).", examples=[[0, 2, 17, 204]]
+    )
+    quantiles: list[float] = Field(
+        description="Quantiles at 0, 1/256, ..., 1 (257).", examples=[[-3.1, -0.8, 0.0, 0.7, 4.2]]
+    )
 
 
 class TokenExample(BaseModel):
@@ -84,31 +93,41 @@ class TokenExample(BaseModel):
     offset: int = Field(description="Place in its window.", examples=[3])
     value: float = Field(description="The neuron's output.", examples=[4.2])
     token: str = Field(description="The token's text.", examples=[" the"])
-    before: str = Field(description="Text before it in its window.")
-    after: str = Field(description="Text after it in its window.")
+    before: str = Field(description="Text before it in its window.", examples=["in the middle of"])
+    after: str = Field(description="Text after it in its window.", examples=[" night"])
 
 
 class NeuronTokens(BaseModel):
     """Tokens with the highest, the lowest, and randomly chosen outputs."""
 
-    high: list[TokenExample]
-    low: list[TokenExample]
-    random: list[TokenExample]
+    high: list[TokenExample] = Field(description="Tokens with the highest outputs, the highest first.")
+    low: list[TokenExample] = Field(description="Tokens with the lowest outputs, the lowest first.")
+    random: list[TokenExample] = Field(
+        description="Tokens chosen at random, the same for all neurons of the run."
+    )
 
 
 class Provenance(BaseModel):
     """Everything that made these numbers."""
 
-    run: str
-    model: str
-    model_fingerprint: str
-    corpus: str
-    tokens: int
-    window: int
-    pairs: int
-    seed: int
-    gaussian_floor: float
-    versions: dict[str, str]
+    run: str = Field(description="The run's id.", examples=["smollm2-135m-instruct-4f1c2a9be0d7"])
+    model: str = Field(description="The model's name for people.", examples=["SmolLM2-135M-Instruct"])
+    model_fingerprint: str = Field(
+        description="Identity of the model's content.", examples=["gguf-1f2e3d4c5b6a7988"]
+    )
+    corpus: str = Field(
+        description="The corpus' name for people.", examples=["Python's language reference (built in)"]
+    )
+    tokens: int = Field(description="Tokens that entered the statistics.", examples=[8192])
+    window: int = Field(description="Tokens of one window.", examples=[512])
+    pairs: int = Field(description="Pairs that entered MD.", examples=[4096])
+    seed: int = Field(description="Seed of pairs and random tokens.", examples=[0])
+    gaussian_floor: float = Field(
+        description="Mean WD of a true Gaussian sample of as many tokens.", examples=[0.0104]
+    )
+    versions: dict[str, str] = Field(
+        description="Versions of what computed them.", examples=[{"torch": "2.13.0"}]
+    )
 
 
 class NeuronDetail(NeuronRow):
@@ -116,6 +135,6 @@ class NeuronDetail(NeuronRow):
 
     layer_neurons: int = Field(description="Neurons in its layer.", examples=[1536])
     run_neurons: int = Field(description="Neurons in the run.", examples=[109_440])
-    distribution: Distribution
-    tokens: NeuronTokens
-    provenance: Provenance
+    distribution: Distribution = Field(description="Its output over the run's tokens.")
+    tokens: NeuronTokens = Field(description="Tokens it answers to most, least, and others.")
+    provenance: Provenance = Field(description="What made these numbers.")

@@ -30,7 +30,7 @@ class Problem(BaseModel):
     hint: str = Field("", description="What to do.", examples=["GET /api/v1/models lists what there is."])
     code: str = Field(description="Stable short name of the kind.", examples=["model-not-found"])
     errors: list[FieldProblem] = Field(
-        default_factory=list, description="Each rejected field, for validation problems."
+        default_factory=list, description="Each rejected field, for validation problems.", examples=[[]]
     )
 
     @classmethod

@@ -72,14 +72,16 @@ class RunState(StrEnum):
 class RunModel(BaseModel):
     """The model of a run, as it was when the run was made."""
 
-    source: str
-    title: str
-    fingerprint: str
-    family: str
-    dtype: str
-    blocks: int
-    d_model: int
-    projections: list[Projection]
+    source: str = Field(description="As asked for.", examples=["demo"])
+    title: str = Field(description="Name for people.", examples=["SmolLM2-135M-Instruct"])
+    fingerprint: str = Field(description="Identity of the content.", examples=["gguf-1f2e3d4c5b6a7988"])
+    family: str = Field(description="Family whose rule found the layers.", examples=["llama"])
+    dtype: str = Field(description="Type of the weights once loaded.", examples=["float32"])
+    blocks: int = Field(description="Transformer blocks.", examples=[30])
+    d_model: int = Field(description="Width of the residual stream.", examples=[576])
+    projections: list[Projection] = Field(
+        description="The linear layers of one block's feed-forward network."
+    )
 
 
 class Run(BaseModel):
@@ -89,12 +91,18 @@ class Run(BaseModel):
         description="Fingerprint of the request and the model's content.",
         examples=["smollm2-135m-instruct-4f1c2a9be0d7"],
     )
-    state: RunState
-    request: RunRequest
-    model: RunModel
-    corpus_title: str = Field("", description="The corpus' name for people.")
-    created_at: datetime
-    finished_at: datetime | None = None
+    state: RunState = Field(description="Where it stands.")
+    request: RunRequest = Field(description="What was asked for.")
+    model: RunModel = Field(description="The model, as it was when the run was made.")
+    corpus_title: str = Field(
+        "", description="The corpus' name for people.", examples=["Python's language reference (built in)"]
+    )
+    created_at: datetime = Field(
+        description="When it was first submitted, UTC.", examples=["2026-01-31T12:00:00Z"]
+    )
+    finished_at: datetime | None = Field(
+        None, description="When it was finished, UTC; null until then.", examples=["2026-01-31T12:01:02Z"]
+    )
     blocks_done: int = Field(0, description="Blocks whose scores are stored.", examples=[30])
     neurons: int = Field(0, description="Neurons over all layers.", examples=[109_440])
     tokens: int = Field(0, description="Tokens that entered the statistics.", examples=[8192])
@@ -112,13 +120,15 @@ class Run(BaseModel):
     peak_bytes: int | None = Field(
         None, description="Peak resident memory of the worker's process, bytes.", examples=[1_300_000_000]
     )
-    versions: dict[str, str] = Field(default_factory=dict, description="Versions of what computed it.")
+    versions: dict[str, str] = Field(
+        default_factory=dict, description="Versions of what computed it.", examples=[{"torch": "2.13.0"}]
+    )
 
 
 class RunSubmitted(BaseModel):
     """What became of a submitted request."""
 
-    run: Run
+    run: Run = Field(description="The run, new or known.")
     job: Job | None = Field(
         None, description="The job at work on it; null when the run was finished already."
     )
