@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from app.client import Client
 from tests.browser.dashboard import Dashboard
@@ -34,6 +34,8 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE_MILLISECONDS = 30_000
+"""Longest wait for anything on the screen: only a failure, or a machine with much else to do, takes that long."""
 NARROW = {"width": 1280, "height": 800}
 WIDE = {"width": 1920, "height": 1080}
 
@@ -45,6 +47,16 @@ class Served:
     url: str
     run: str
     client: Client
+
+    @property
+    def run_path(self) -> str:
+        return f"/runs/{self.run}"
+
+    def layer_path(self, layer: int, projection: str) -> str:
+        return f"{self.run_path}/layers/{layer}/{projection}"
+
+    def neuron_path(self, layer: int, projection: str, index: int) -> str:
+        return f"{self.layer_path(layer, projection)}/neurons/{index}"
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +96,7 @@ def browser() -> Iterator[Browser]:
     """Chromium: the system's where there is one, else Playwright's own."""
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
         yield started
@@ -106,7 +119,7 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
         context = browser.new_context(viewport=options.pop("viewport", NARROW), **options)
         contexts.append(context)
         page: Page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MILLISECONDS)
         page.on("console", tell)
         page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
         page.on("request", lambda sent: _own(sent.url, url, said))

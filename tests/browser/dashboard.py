@@ -45,6 +45,12 @@ class Dashboard:
         expect(self.page).to_have_url(re.compile(re.escape(self.url + path) + r"(\?.*)?$"))
         self.settled()
 
+    def shows_neuron(self, path: str) -> None:
+        """Wait until the neuron of `path` is on the screen."""
+        self.at(path)
+        layer, projection, index = re.findall(r"/layers/(\d+)/(\w+)/neurons/(\d+)$", path)[0]
+        expect(self.title).to_have_text(f"Neuron {index} of block {layer} · {projection}")
+
     @property
     def title(self) -> Locator:
         return self.page.locator("h1")
@@ -78,7 +84,9 @@ class Dashboard:
 
     def row(self, number: int) -> Locator:
         """A row of the ranked table, from 0."""
-        return self.by_id(ids.NEURON_TABLE).locator(f".ag-center-cols-container .ag-row[row-index='{number}']")
+        return self.by_id(ids.NEURON_TABLE).locator(
+            f".ag-center-cols-container .ag-row[row-index='{number}']"
+        )
 
     def cell(self, number: int, column: str) -> str:
         """What a cell of the ranked table shows."""

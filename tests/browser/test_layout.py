@@ -1,0 +1,84 @@
+"""Nothing overlaps, nothing is wider than the screen: boxes compared at 1280 and 1920, light and dark alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from frontend import ids
+from tests.browser.conftest import NARROW, WIDE, Served, Visit
+
+OVERLAPS = """([selector, slack]) => {
+  const shown = e => { const b = e.getBoundingClientRect(); return b.width > 1 && b.height > 1; };
+  const all = Array.from(document.querySelectorAll(selector)).filter(shown), found = [];
+  all.forEach((one, i) => all.slice(i + 1).forEach(other => {
+    if (one.contains(other) || other.contains(one)) return;
+    const a = one.getBoundingClientRect(), b = other.getBoundingClientRect();
+    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (wide > slack && high > slack) found.push([one.textContent.slice(0, 40), other.textContent.slice(0, 40)]);
+  }));
+  return found;
+}"""
+"""Pairs of elements whose boxes overlap by more than `slack` pixels each way."""
+
+TEXT_SLACK = 4
+"""The boxes of texts in a plot are higher than their letters."""
+
+OUTSIDE = """() => Array.from(document.querySelectorAll('main .card, main .tile, header, header > *, .page-head *'))
+  .filter(e => { const b = e.getBoundingClientRect(); return b.width > 0 && (b.left < 0 || b.right > innerWidth); })
+  .map(e => e.outerHTML.slice(0, 120))"""
+
+CUT = """() => Array.from(document.querySelectorAll('h1, h2, .tile-label, .button, .tab, .crumb, .header-link, .numbers td, .numbers th'))
+  .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline')
+  .map(e => e.textContent)"""
+"""Texts that do not fit into their element."""
+
+PLOT_TEXTS = ".js-plotly-plot :is(.annotation-text, .legendtext, .xtitle, .ytitle, .xtick text, .ytick text, .cbtitle text)"
+
+
+def _pages(served: Served) -> dict[str, str]:
+    best = served.client.neurons(served.run, sort="-wd", limit=1).items[0]
+    return {
+        "map": served.run_path,
+        "layer": served.layer_path(best.layer, best.projection),
+        "neuron": served.neuron_path(best.layer, best.projection, best.index),
+        "jobs": "/jobs",
+        "new": "/new",
+        "nowhere": "/nowhere",
+    }
+
+
+PLOTS = {"map": ids.MAP_GRAPH, "layer": ids.LAYER_GRAPH, "neuron": ids.DISTRIBUTION_GRAPH}
+
+
+@pytest.mark.parametrize("viewport", [NARROW, WIDE], ids=["1280", "1920"])
+@pytest.mark.parametrize("name", ["map", "layer", "neuron", "jobs", "new", "nowhere"])
+def test_nothing_overlaps(visit: Visit, served: Served, name: str, viewport: dict[str, int]) -> None:
+    board = visit(served.url, viewport=viewport)
+    board.open(_pages(served)[name])
+    if name in PLOTS:
+        board.plot(PLOTS[name])
+        board.page.wait_for_function(
+            "() => Array.from(document.querySelectorAll('.plot')).every(p => p.querySelector('.main-svg'))"
+        )
+    page = board.page
+    wide, window = page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert wide <= window
+    assert page.evaluate(OUTSIDE) == []
+    assert page.evaluate(CUT) == []
+    for selector in ("header > *", "main .card", ".tile", ".page-head > *, .page-head .card-tools > *"):
+        assert page.evaluate(OVERLAPS, [selector, 1]) == [], selector
+    assert page.evaluate(OVERLAPS, [PLOT_TEXTS, TEXT_SLACK]) == []
+
+
+def test_a_narrow_window_stacks_the_cards(visit: Visit, served: Served) -> None:
+    board = visit(served.url, viewport={"width": 1024, "height": 768})
+    for name, path in _pages(served).items():
+        board.open(path)
+        wide, window = board.page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        assert wide <= window, name
+        assert board.page.evaluate(OVERLAPS, ["main .card", 1]) == [], name
