@@ -149,7 +149,7 @@ def explore(
         if json:
             show.as_json(rows, out)
         else:
-            show.print_table(out, show.neuron_table(rows.items, run, url or address(settings)))
+            show.print_neurons(out, rows.items, run, url or address(settings))
 
 
 @app.command()
@@ -169,7 +169,7 @@ def neurons(
         if json:
             show.as_json(page, out)
         else:
-            show.print_table(out, show.neuron_table(page.items, client.run(run), url or address(settings)))
+            show.print_neurons(out, page.items, client.run(run), url or address(settings))
 
 
 @app.command()
@@ -231,7 +231,7 @@ def _explore_and_show(instance: Instance, request: _Ask) -> None:
     with instance.client() as client:
         run = _finished(client, request.on(client), pause=instance.tick)
         rows = client.neurons(run.id, sort="-wd", limit=10).items
-        show.print_table(out, show.neuron_table(rows, run, instance.url))
+        show.print_neurons(out, rows, run, instance.url)
 
 
 def _finished(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -18,8 +19,8 @@ from app.schemas.job import Job, JobState
 from app.schemas.neuron import NeuronRow
 from app.schemas.run import Run
 
-TABLE_WIDTH = 160
-"""A link must stay in one piece, also where lines are narrower."""
+MOST_WIDTH = 400
+"""Characters that a table may need, with the longest names of runs."""
 
 
 def follow(client: Client, job: Job, console: Console, pause: Callable[[], None] | None = None) -> Job:
@@ -83,26 +84,45 @@ def _pace(job: Job) -> str:
     return ", ".join(parts)
 
 
-def neuron_table(rows: Iterable[NeuronRow], run: Run, url: str) -> Table:
-    """Neurons with their scores and links."""
+def print_neurons(console: Console, rows: Sequence[NeuronRow], run: Run, url: str) -> None:
+    """Neurons with their scores and links. A link stays in one piece: it is below the table where lines are too short."""
+    links = [f"{url}/runs/{run.id}/layers/{r.layer}/{r.projection}/neurons/{r.index}" for r in rows]
     floor = f"{run.gaussian_floor:.4f}" if run.gaussian_floor is not None else "not known yet"
-    title = f"Most entangled neurons: {run.model.title}, {run.corpus_title}, {run.tokens:,} tokens, Gaussian floor {floor}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    console.print(
+        f"\nMost entangled neurons: {run.model.title}, {run.corpus_title}, {run.tokens:,} tokens, Gaussian floor {floor}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    wide = _table(rows, links)
+    needed = Measurement.get(console, console.options.update(max_width=MOST_WIDTH), wide).maximum
+    if needed <= console.width:
+        console.print(wide)
+    elif not console.is_terminal:  # a file or a pipe has lines as long as need be
+        Console(file=console.file, width=needed).print(wide)
+    else:
+        console.print(_table(rows, None))
+        for row, link in zip(rows, links, strict=True):
+            console.print(f"{row.rank_model:>6}  {link}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(rows: Sequence[NeuronRow], links: Sequence[str] | None) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
     for name in ("rank", "block", "projection", "neuron", "WD", "MD"):
-        table.add_column(name, justify="left" if name == "projection" else "right")
-    table.add_column("link", no_wrap=True)
-    for row in rows:
-        link = f"{url}/runs/{run.id}/layers/{row.layer}/{row.projection}/neurons/{row.index}"
-        numbers = [_digits(row.wd), _digits(row.md)]
-        table.add_row(str(row.rank_model), str(row.layer), row.projection, str(row.index), *numbers, link)
+        table.add_column(name, justify="left" if name == "projection" else "right", no_wrap=True)
+    if links is not None:
+        table.add_column("link", no_wrap=True)
+    for place, row in enumerate(rows):
+        cells = [
+            str(row.rank_model),
+            str(row.layer),
+            row.projection,
+            str(row.index),
+            _digits(row.wd),
+            _digits(row.md),
+        ]
+        table.add_row(*cells, *([links[place]] if links is not None else []))
     return table
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Print a table without breaking its links."""
-    Console(
-        file=console.file, width=max(console.width, TABLE_WIDTH), force_terminal=console.is_terminal
-    ).print(table)
 
 
 def print_findings(findings: Findings, console: Console) -> None:

@@ -13,10 +13,12 @@ from rich.console import Console
 
 from app import cli
 from app.client import Client
-from app.console import follow
+from app.console import follow, print_neurons
 from app.errors import CorpusError
 from app.schemas.job import Job, JobState, Progress
+from app.schemas.neuron import NeuronQuery
 from app.schemas.problem import Problem
+from app.schemas.run import RunSubmitted
 from app.store import Store
 from tests.unit.store.made import make_run
 
@@ -68,9 +70,6 @@ def job(state: JobState, **values: Any) -> Job:
 
 def finished(store: Store) -> dict[str, Any]:
     """Answers of an API whose run is finished."""
-    from app.schemas.neuron import NeuronQuery
-    from app.schemas.run import RunSubmitted
-
     run = make_run(store)
     record = store.run(run)
     return {
@@ -104,8 +103,6 @@ def test_explore_as_json_prints_nothing_else(
 def test_a_failed_job_is_told_with_what_to_do(
     serve: Callable[..., list[httpx.Request]], store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from app.schemas.run import RunSubmitted
-
     answers = finished(store)
     failed = job(
         JobState.failed, problem=Problem.of(CorpusError("The text is short.", hint="Take a longer one."))
@@ -159,8 +156,6 @@ def test_an_interrupted_explore_says_that_the_job_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from app.schemas.run import RunSubmitted
-
     def interrupted(*_: object) -> Job:
         raise KeyboardInterrupt
 
@@ -211,3 +206,23 @@ def test_without_a_terminal_there_is_one_line_a_phase(tmp_path: Path) -> None:
         "scoring block 2 of 2",
         "finished",
     ]
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(80, True), (200, True), (80, False)])
+def test_links_stay_in_one_piece_at_any_width(
+    store: Store, tmp_path: Path, width: int, terminal: bool
+) -> None:
+    run = store.run(make_run(store))
+    rows = store.neurons(run.id, NeuronQuery(limit=3)).items
+    path = tmp_path / "out.txt"
+    with path.open("w") as stream:
+        console = Console(file=stream, width=width, force_terminal=terminal, color_system=None)
+        print_neurons(console, rows, run, "http://127.0.0.1:8000")
+    lines = path.read_text().splitlines()
+    for row in rows:
+        link = f"http://127.0.0.1:8000/runs/{run.id}/layers/{row.layer}/{row.projection}/neurons/{row.index}"
+        assert sum(link in line for line in lines) == 1
+    assert "Gaussian floor 0.2000" in lines[1]
+    if terminal:
+        table = [line for line in lines[2:] if "http" not in line or width == 200]
+        assert max(len(line.rstrip()) for line in table) <= width
