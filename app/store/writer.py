@@ -75,8 +75,9 @@ class Writer(Records):
         return manifest
 
     def drop_block(self, run: str, layer: int) -> None:
-        """Make a block unfinished again; from here on it does not exist."""
-        self.files.delete(keys.block(run, layer, "manifest.json"))
+        """Make a block unfinished again and remove what is left of it, a killed writer's half files included."""
+        self.files.delete(keys.block(run, layer, "manifest.json"))  # first: without it the rest does not exist
+        self.files.delete(keys.block(run, layer))
         self.forget(run)
 
     def read_inputs(self, run: str, layer: int) -> bytes:

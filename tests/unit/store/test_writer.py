@@ -51,6 +51,16 @@ def test_writing_inputs_makes_a_block_unfinished(store: Store) -> None:
     assert store.blocks_done(run) == [0]
 
 
+def test_half_files_of_a_killed_writer_go(store: Store) -> None:
+    run = make_run(store, blocks=1)
+    half = file(store, run, "blocks/0001/.inputs.safetensors.0123.tmp")
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    write_block(store, run, 1)
+    assert not half.exists()
+    assert store.blocks_done(run) == [0, 1]
+
+
 def test_finish_refuses_missing_blocks(store: Store) -> None:
     run = make_run(store, blocks=2)
     with pytest.raises(CorruptStore, match="1 blocks"):
