@@ -38,7 +38,9 @@ def addresses(url: str) -> dict[str, tuple[str, str]]:
         run = next((run for run in client.runs().items if run.state is RunState.finished), None)
         if run is None:
             sys.exit(f"No finished run at {url}: start one with `wasserscope up --explore demo`.")
-        top = client.neurons(run.id, sort="-wd", limit=1).items[0]
+        # Of a layer that widens: where the paper looks, and free of the attention sinks that rule some narrowing ones.
+        wide = next(p.name for p in run.model.projections if p.out_features > p.in_features)
+        top = client.neurons(run.id, sort="-wd", projection=wide, limit=1).items[0]
     place = (run.id, top.layer, top.projection)
     return {
         "map": (paths.run_path(run.id), ids.MAP_GRAPH),
@@ -60,7 +62,6 @@ def shoot(
         )
         if name == "layer":
             page.wait_for_selector(f"#{ids.NEURON_TABLE} [row-index='0'] [col-id='wd']:not(:empty)")
-        page.wait_for_load_state("networkidle")
         page.screenshot(path=FOLDER / f"{name}-{scheme}.png")
         print(FOLDER / f"{name}-{scheme}.png")
     context.close()
