@@ -76,7 +76,8 @@ class Writer(Records):
 
     def drop_block(self, run: str, layer: int) -> None:
         """Make a block unfinished again and remove what is left of it, a killed writer's half files included."""
-        self.files.delete(keys.block(run, layer, "manifest.json"))  # first: without it the rest does not exist
+        # First the manifest: without it the rest does not exist.
+        self.files.delete(keys.block(run, layer, "manifest.json"))
         self.files.delete(keys.block(run, layer))
         self.forget(run)
 
