@@ -51,7 +51,9 @@ class Demo:
         end = time.monotonic() + seconds
         while text not in self.printed():
             if self.process.poll() is not None or time.monotonic() > end:
-                pytest.fail(f"{text!r} was never printed (exit code {self.process.poll()}):\n{self.printed()}")
+                pytest.fail(
+                    f"{text!r} was never printed (exit code {self.process.poll()}):\n{self.printed()}"
+                )
             time.sleep(0.1)
 
     def interrupt(self, seconds: float = 30) -> int:
@@ -71,9 +73,21 @@ def start_demo(folder: Path, name: str = "demo") -> Demo:
     """The demo on a store in `folder`, on a port of its own."""
     port = free_port()
     output = folder / f"{name}.log"
-    env = {**os.environ, "WASSERSCOPE_STORE": str(folder / "store"), "WASSERSCOPE_CACHE": str(folder / "cache"), "WASSERSCOPE_PORT": str(port)}
+    env = {
+        **os.environ,
+        "WASSERSCOPE_STORE": str(folder / "store"),
+        "WASSERSCOPE_CACHE": str(folder / "cache"),
+        "WASSERSCOPE_PORT": str(port),
+    }
     with output.open("w") as stream:
-        process = subprocess.Popen([str(WASSERSCOPE), "up", "--explore", "demo"], stdout=stream, stderr=subprocess.STDOUT, env=env, cwd=folder, text=True)
+        process = subprocess.Popen(
+            [str(WASSERSCOPE), "up", "--explore", "demo"],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=folder,
+            text=True,
+        )
     return Demo(process, f"http://127.0.0.1:{port}", folder, output)
 
 
