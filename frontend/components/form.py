@@ -14,9 +14,6 @@ from app.schemas.run import RunRequest
 from frontend import ids, theme
 from frontend.components.common import note
 
-ORDER = ["label", "input", "error", "description"]
-"""Descriptions differ in length: below the fields, they leave the fields in one line."""
-
 
 def explore_form(models: ModelSources, corpora: Sequence[Corpus]) -> Component:
     """Model, corpus and settings, with the defaults of the schema."""
@@ -29,7 +26,6 @@ def explore_form(models: ModelSources, corpora: Sequence[Corpus]) -> Component:
             data=[item.source for item in models.items],
             value=first,
             description=f"One of the list, or any name of the forms {', '.join(models.forms)}.",
-            inputWrapperOrder=ORDER,
         ),
         dmc.Select(
             id=ids.FORM_CORPUS,
@@ -38,7 +34,6 @@ def explore_form(models: ModelSources, corpora: Sequence[Corpus]) -> Component:
             value=default.corpus,
             allowDeselect=False,
             description="The text whose tokens are run through the model. More can be posted through the API.",
-            inputWrapperOrder=ORDER,
         ),
         _number(
             ids.FORM_TOKENS,
@@ -90,7 +85,6 @@ def _number(name: str, label: str, value: float, description: str) -> Component:
         label=label,
         value=value,
         description=description,
-        inputWrapperOrder=ORDER,
         allowDecimal=not whole,
         allowNegative=False,
         step=1 if whole else 0.01,

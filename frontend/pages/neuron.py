@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 
 from dash.development.base_component import Component
 
@@ -98,33 +97,29 @@ def _moves(run: str, neuron: NeuronDetail, layers: list[LayerSummary], place: Pl
             return None
         return paths.with_query(paths.neuron_path(run, layer, place.projection, index), query)
 
-    previous, following = address(place.layer, place.index - 1), address(place.layer, place.index + 1)
-    lower, upper = address(before, place.index), address(after, place.index)
-    anyone = address(place.layer, random.randrange(neuron.layer_neurons))
     return [
         move(
-            "‹" if previous is None else f"‹ {place.index - 1}",
-            previous,
+            f"‹ {place.index - 1}",
+            address(place.layer, place.index - 1),
             ids.NAV_PREVIOUS,
             "previous neuron (left arrow)",
         ),
         move(
-            "›" if following is None else f"{place.index + 1} ›",
-            following,
+            f"{place.index + 1} ›",
+            address(place.layer, place.index + 1),
             ids.NAV_NEXT,
             "next neuron (right arrow)",
         ),
-        move("random", anyone, ids.NAV_RANDOM, "random neuron of this layer (r)"),
         move(
-            "↓ block" if lower is None else f"↓ block {before}",
-            lower,
+            f"↓ block {before}",
+            address(before, place.index),
             ids.NAV_DOWN,
-            "block before with this index (down arrow)",
+            "same index, block before (down arrow)",
         ),
         move(
-            "↑ block" if upper is None else f"↑ block {after}",
-            upper,
+            f"↑ block {after}",
+            address(after, place.index),
             ids.NAV_UP,
-            "block after with this index (up arrow)",
+            "same index, block after (up arrow)",
         ),
     ]
