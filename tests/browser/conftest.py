@@ -91,9 +91,12 @@ def bare_stack(tmp_path: Path) -> Iterator[Stack]:
         made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium: the system's where there is one, else Playwright's own."""
+    """Chromium: the system's where there is one, else Playwright's own.
+
+    Ended before the tests of other folders: while Playwright is on, no other event loop runs in this thread.
+    """
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
     expect.set_options(timeout=PATIENCE_MILLISECONDS)

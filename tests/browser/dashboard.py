@@ -94,6 +94,11 @@ class Dashboard:
         expect(cell).not_to_be_empty()
         return cell.inner_text()
 
+    def click_row(self, number: int, column: str) -> None:
+        """Click a row of the ranked table once its data have come."""
+        self.cell(number, column)
+        self.row(number).locator(f"[col-id='{column}']").click()
+
     def number(self, name: str) -> tuple[float, float]:
         """One number of the neuron page: as shown, and in full from its tooltip."""
         cell = self.by_id(ids.number(name))

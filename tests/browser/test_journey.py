@@ -42,7 +42,7 @@ def test_from_the_map_to_a_layer_to_a_neuron_and_back(board: Dashboard, served: 
 def test_a_row_of_the_whole_model_opens_its_neuron(board: Dashboard, served: Served) -> None:
     best = served.client.neurons(served.run, sort="-wd", limit=1).items[0]
     board.open(f"/runs/{served.run}")
-    board.row(0).locator("[col-id='projection']").click()
+    board.click_row(0, "projection")
     board.at(f"/runs/{served.run}/layers/{best.layer}/{best.projection}/neurons/{best.index}")
 
 
@@ -52,7 +52,7 @@ def test_a_row_of_a_layer_opens_its_neuron(board: Dashboard, served: Served) -> 
     best = served.client.neurons(served.run, sort="-wd", limit=1, **query).items[0]
     layer = f"/runs/{served.run}/layers/{summary.layer}/{summary.projection}"
     board.open(layer)
-    board.row(0).locator("[col-id='wd']").click()
+    board.click_row(0, "wd")
     board.at(f"{layer}/neurons/{best.index}")
 
 
@@ -75,7 +75,7 @@ def test_a_sorted_row_opens_the_neuron_it_shows(board: Dashboard, served: Served
     header.click()
     header.click()
     expect(board.row(0).locator("[col-id='index']")).to_have_text(str(lowest.index))
-    board.row(0).locator("[col-id='index']").click()
+    board.click_row(0, "index")
     board.at(f"/runs/{served.run}/layers/{lowest.layer}/{lowest.projection}/neurons/{lowest.index}")
 
 
