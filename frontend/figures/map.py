@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from frontend import theme
 
 ROW_PIXELS = 13
 MIN_HEIGHT, MAX_HEIGHT = 260, 620
+COLOUR_SHARES = (0.01, 0.99)
+"""Colours run between these quantiles of the cells: a few extreme layers must not leave all others in one colour."""
 
 
 def panels(run_map: RunMap) -> list[str]:
@@ -40,24 +43,26 @@ def map_figure(run_map: RunMap) -> go.Figure:
         figure.add_trace(_panel(rows, name, theme.LABELS[run_map.metric]), row=1, col=column)
         figure.update_xaxes(
             theme.plain_axis(
-                title={"text": f"rank by {theme.LABELS[run_map.metric]}", "standoff": 6},
+                title={"text": f"rank by {theme.LABELS[run_map.metric]}, logarithmic", "standoff": 6},
                 showgrid=False,
-                nticks=6,
-                range=[0.5, max(row.neurons for row in rows) + 0.5],
+                type="log",
+                dtick=1,
+                range=[math.log10(0.5), math.log10(max(row.neurons for row in rows) + 0.5)],
             ),
             row=1,
             col=column,
         )
-        figure.update_yaxes(theme.plain_axis(showgrid=False), row=1, col=column)
+        figure.update_yaxes(theme.plain_axis(showgrid=False, tickformat="d"), row=1, col=column)
     figure.update_yaxes(title={"text": "block", "standoff": 6}, row=1, col=1)
+    low, high = colour_range(run_map)
     figure.update_layout(
         theme.plain_layout(
             height=map_height(run_map),
             margin={"l": 48, "r": 8, "t": 28, "b": 44},
             coloraxis={
                 "colorscale": theme.SEQUENTIAL,
-                "cmin": run_map.minimum,
-                "cmax": run_map.maximum,
+                "cmin": low,
+                "cmax": high,
                 "colorbar": {
                     "title": {"text": theme.LABELS[run_map.metric], "side": "right"},
                     "thickness": 12,
@@ -68,6 +73,15 @@ def map_figure(run_map: RunMap) -> go.Figure:
     )
     figure.update_annotations(font={"size": 14})
     return figure
+
+
+def colour_range(run_map: RunMap) -> tuple[float, float]:
+    """Values of the first and the last colour; cells beyond them have the colour at the end."""
+    known = [value for row in run_map.rows for value in row.values if value is not None]
+    if not known:
+        return 0.0, 1.0
+    low, high = np.quantile(known, COLOUR_SHARES).tolist()
+    return (low, high) if high > low else (low, low + 1e-9)
 
 
 def _panel(rows: Sequence[MapRow], name: str, label: str) -> go.Heatmap:
@@ -83,8 +97,7 @@ def _panel(rows: Sequence[MapRow], name: str, label: str) -> go.Heatmap:
         hover[place, :count] = np.stack([start + 1, stop, np.asarray(row.leaders)], axis=1)
     return go.Heatmap(
         z=values,
-        x0=1 + (widest / bins - 1) / 2,
-        dx=widest / bins,
+        x=0.5 + np.arange(bins + 1) * widest // bins,
         y=[row.layer for row in rows],
         customdata=hover,
         coloraxis="coloraxis",
@@ -138,7 +151,8 @@ def trend_figure(layers: Sequence[LayerSummary], floor: float | None) -> go.Figu
             )
     if floor is not None:
         figure.add_hline(y=floor, line={"color": theme.GAUSSIAN, "dash": "dash", "width": 1})
-    figure.update_xaxes(theme.plain_axis(title={"text": "block", "standoff": 6}, showgrid=False))
+    step = max(1, math.ceil(len({layer.layer for layer in layers}) / 8))
+    figure.update_xaxes(theme.plain_axis(title={"text": "block", "standoff": 6}, showgrid=False, dtick=step))
     figure.update_yaxes(theme.plain_axis(title={"text": "WD", "standoff": 6}, rangemode="tozero"))
     figure.update_layout(
         theme.plain_layout(

@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 
 from app.client import AsyncClient
 from app.schemas.job import Job
-from app.schemas.layer import Metric
+from app.schemas.layer import LayerSummary, Metric
 from app.schemas.run import Run, RunState
 from frontend import ids, theme
 from frontend.components.common import (
@@ -77,8 +77,9 @@ def _waiting(run: Run) -> list[Component]:
     return [empty_state(f"This run is {run.state}", note(text), button_link("New run", "/new", primary=True))]
 
 
-def tiles(run: Run) -> Component:
-    """The run in six numbers and names."""
+def tiles(run: Run, layers: list[LayerSummary]) -> Component:
+    """The run in a few numbers and names."""
+    above = sum(layer.above_floor for layer in layers)
     return html.Div(
         [
             tile("model", run.model.title, f"{run.model.source}, {run.model.fingerprint}"),
@@ -89,6 +90,11 @@ def tiles(run: Run) -> Component:
                 "Gaussian floor",
                 theme.number(run.gaussian_floor),
                 f"{run.gaussian_floor}: mean WD of a true Gaussian sample of as many tokens",
+            ),
+            tile(
+                "above the floor",
+                f"{theme.number(100 * above / max(1, run.neurons))} %",
+                f"{above:,} of {run.neurons:,} neurons have a WD above the Gaussian floor",
             ),
             tile("computed in", theme.duration(run.seconds), f"on {run.device}"),
         ],
@@ -115,12 +121,12 @@ async def _results(client: AsyncClient, run: Run, place: Place) -> list[Componen
         view_select("projection", "layers", choices, shown if shown in names else ALL),
     ]
     return [
-        tiles(run),
+        tiles(run, layers),
         card(
             "Wasserstein map" if metric is Metric.wd else f"Map of {theme.LABELS[metric]}",
             graph(ids.MAP_GRAPH, figures.map_figure(run_map), figures.map_summary(run_map)),
             dcc.Store(id=ids.MAP_PANELS, data={"run": run.id, "panels": figures.panels(run_map)}),
-            note(_explanation(metric)),
+            note(_explanation(metric, *figures.colour_range(run_map))),
             tools=tools,
         ),
         card(
@@ -135,8 +141,12 @@ async def _results(client: AsyncClient, run: Run, place: Place) -> list[Componen
     ]
 
 
-def _explanation(metric: Metric) -> str:
-    text = "Each row is a layer, each column a bin of neurons, ranked from the highest. Click a cell to open its layer."
+def _explanation(metric: Metric, low: float, high: float) -> str:
+    text = (
+        "Each row is a layer, each column a bin of neurons, ranked from the highest. Click a cell to open its layer. "
+        f"Colours run from {theme.number(low)} to {theme.number(high)}, the 1st to the 99th percentile of the cells; "
+        "values beyond have the colour at the end."
+    )
     if metric is Metric.md:
         text += " MD compares neurons within a layer only: compare the shapes of the rows, not their colours."
     return text
