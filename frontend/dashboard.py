@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import dash_mantine_components as dmc
-from dash import Dash
+from dash import Dash, set_props
 from fastapi import FastAPI
 
 from app.client import AsyncClient
+from frontend import ids
 from frontend.callbacks import forms, jobs, navigation
+from frontend.components.common import error_panel
 from frontend.components.shell import shell
 
+log = logging.getLogger(__name__)
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -26,9 +30,21 @@ def create_dashboard(server: FastAPI, client: AsyncClient) -> Dash:
         update_title=None,
         suppress_callback_exceptions=True,
         serve_locally=True,
+        on_error=_unforeseen,
     )
     app.layout = shell()
     navigation.register(app, client)
     jobs.register(app, client)
     forms.register(app, client)
+    # Dash reads its assets at the first request of "/" alone: whoever came by a link to any other page before that
+    # would get it without style and scripts.
+    app._setup_server()
     return app
+
+
+def _unforeseen(error: Exception) -> None:
+    """A mistake of the dashboard itself: in the log for whoever runs it, and on the screen instead of nothing."""
+    log.error("a callback failed", exc_info=error)
+    title, detail = "The dashboard met an error of its own", f"{type(error).__name__}: {error}"
+    hint = "The server's log has more. Load the page again, or go on elsewhere."
+    set_props(ids.UNFORESEEN, {"children": error_panel(title, detail, hint)})

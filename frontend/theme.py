@@ -36,8 +36,24 @@ LABELS: dict[Metric, str] = {
     Metric.zero_share: "share of zero weights",
 }
 
+HOUSE = (
+    "#e6f3fa",
+    "#cce6f4",
+    "#9bcdea",
+    "#67b2de",
+    "#3f9cd3",
+    "#1f86c4",
+    DENSE,
+    "#00639c",
+    "#005484",
+    "#00446c",
+)
+"""Ten shades of the house's blue, as Mantine wants them; the seventh is the blue itself."""
+
 MANTINE: dict[str, Any] = {
-    "primaryColor": "blue",
+    "primaryColor": "house",
+    "colors": {"house": HOUSE},
+    "primaryShade": {"light": 6, "dark": 7},
     "fontFamily": FONT,
     "defaultRadius": "sm",
     "fontSizes": {"xs": "12px", "sm": "14px", "md": "14px", "lg": "20px", "xl": "20px"},

@@ -1,6 +1,7 @@
-// Arrow keys go to the neighbours a page links to; "/" goes to the jump box. Ignored while typing.
+// Arrow keys go to the neighbours a page links to; "r" to a random one; "/" goes to the jump box. Ignored while typing.
 (function () {
-  const LINKS = { ArrowLeft: "nav-previous", ArrowRight: "nav-next", ArrowUp: "nav-up", ArrowDown: "nav-down" };
+  const LINKS = { ArrowLeft: "nav-previous", ArrowRight: "nav-next", ArrowUp: "nav-up", ArrowDown: "nav-down",
+    r: "nav-random" };
   const typing = (element) =>
     element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) ||
     element.closest('[role="grid"], [role="listbox"], pre') !== null;

@@ -15,6 +15,7 @@ from app.schemas.job import Job
 from app.schemas.run import Run
 from frontend import ids, paths
 from frontend.callbacks import on
+from frontend.components.common import error_of
 from frontend.components.neuron_grid import grid_rows, request_query
 from frontend.components.shell import breadcrumbs, run_choices
 from frontend.figures.layer import neuron_at
@@ -162,15 +163,19 @@ def _table(app: Dash, client: AsyncClient) -> None:
     @on(
         app,
         Output(ids.NEURON_TABLE, "getRowsResponse"),
+        Output(ids.NEURON_TABLE_ERROR, "children"),
         Input(ids.NEURON_TABLE, "getRowsRequest"),
         State(ids.NEURON_TABLE_QUERY, "data"),
         prevent_initial_call=True,
     )
-    async def rows(request: dict[str, Any] | None, place: dict[str, Any]) -> Any:
+    async def rows(request: dict[str, Any] | None, place: dict[str, Any]) -> tuple[Any, Any]:
         if not request:
-            return no_update
-        found = await client.neurons(place["run"], **request_query(request, place))
-        return grid_rows(found.items, found.total)
+            return no_update, no_update
+        try:
+            found = await client.neurons(place["run"], **request_query(request, place))
+        except WasserscopeError as error:
+            return grid_rows([], 0), error_of(error)
+        return grid_rows(found.items, found.total), None
 
     @on(
         app,

@@ -14,6 +14,9 @@ from app.schemas.run import RunRequest
 from frontend import ids, theme
 from frontend.components.common import note
 
+ORDER = ["label", "input", "error", "description"]
+"""Descriptions differ in length: below the fields, they leave the fields in one line."""
+
 
 def explore_form(models: ModelSources, corpora: Sequence[Corpus]) -> Component:
     """Model, corpus and settings, with the defaults of the schema."""
@@ -26,6 +29,7 @@ def explore_form(models: ModelSources, corpora: Sequence[Corpus]) -> Component:
             data=[item.source for item in models.items],
             value=first,
             description=f"One of the list, or any name of the forms {', '.join(models.forms)}.",
+            inputWrapperOrder=ORDER,
         ),
         dmc.Select(
             id=ids.FORM_CORPUS,
@@ -34,6 +38,7 @@ def explore_form(models: ModelSources, corpora: Sequence[Corpus]) -> Component:
             value=default.corpus,
             allowDeselect=False,
             description="The text whose tokens are run through the model. More can be posted through the API.",
+            inputWrapperOrder=ORDER,
         ),
         _number(
             ids.FORM_TOKENS,
@@ -85,6 +90,7 @@ def _number(name: str, label: str, value: float, description: str) -> Component:
         label=label,
         value=value,
         description=description,
+        inputWrapperOrder=ORDER,
         allowDecimal=not whole,
         allowNegative=False,
         step=1 if whole else 0.01,

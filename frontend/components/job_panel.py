@@ -41,17 +41,22 @@ def cancel_button(job: Job) -> Component | None:
 
 
 def phase_of(job: Job) -> str:
-    """What the job does, in words."""
+    """What the job does, in words; for one that has ended, how long it took."""
     if job.state is JobState.queued:
         return "waiting in the queue" + (f", place {job.place}" if job.place else "")
-    return job.progress.phase if job.state is JobState.running else str(job.state)
+    if job.state is JobState.running:
+        return job.progress.phase
+    if job.started_at is None or job.ended_at is None:
+        return ""
+    return f"after {theme.duration((job.ended_at - job.started_at).total_seconds())}"
 
 
 def pace_of(job: Job) -> str:
     """Blocks, pace and time left of a running job."""
     parts = []
     if job.progress.blocks:
-        parts.append(f"{job.progress.block or 0} of {job.progress.blocks} blocks")
+        done = job.progress.blocks if job.state is JobState.finished else job.progress.block or 0
+        parts.append(f"{done} of {job.progress.blocks} blocks")
     if job.state is JobState.running and job.progress.tokens_per_second:
         parts.append(f"{job.progress.tokens_per_second:,.0f} tokens/s")
     if job.state is JobState.running and job.progress.eta_seconds is not None:

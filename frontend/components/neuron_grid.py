@@ -76,13 +76,14 @@ def neuron_grid(run: str, layer: int | None = None, projection: str | None = Non
             "enableBrowserTooltips": True,
             "animateRows": False,
         },
-        style={"height": "480px" if in_layer else "400px", "width": "100%"},
+        style={"height": "520px" if in_layer else "400px", "width": "100%"},
         className="neuron-grid",
     )
     query = {"run": run, "layer": layer, "projection": projection}
     label = "Neurons of this layer, ranked" if in_layer else "Neurons of the whole model, ranked"
     return [
         html.Div(grid, **{"aria-label": label}, role="region"),
+        html.Div(id=ids.NEURON_TABLE_ERROR),
         dcc.Store(id=ids.NEURON_TABLE_QUERY, data=query),
     ]
 

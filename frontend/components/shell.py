@@ -22,6 +22,7 @@ def shell() -> Component:
         html.A("Skip to the content", href=f"#{ids.PAGE}", className="skip"),
         _header(),
         html.Nav(id=ids.BREADCRUMBS, className="breadcrumbs", **{"aria-label": "breadcrumbs"}),
+        html.Div(id=ids.UNFORESEEN, className="unforeseen"),
         html.Main(skeleton(), id=ids.PAGE, className="page", tabIndex="-1"),
     ]
     return dmc.MantineProvider(
@@ -53,12 +54,13 @@ def _header() -> Component:
                 **{"aria-label": "go to a neuron, as block.projection.index, for example 15.up_proj.402"},
             ),
             html.Span(className="spacer"),
+            link("Map", "/", className="header-link"),
             link("Jobs", "/jobs", id=ids.JOBS_LINK, className="header-link"),
             html.A("API", href="/api/docs", className="header-link", title="REST API"),
             dmc.ColorSchemeToggle(
                 id=ids.THEME_TOGGLE,
-                lightIcon=html.Span("☀"),
-                darkIcon=html.Span("☾"),
+                lightIcon=html.Span("☀", className="scheme-icon"),
+                darkIcon=html.Span("☾", className="scheme-icon"),
                 variant="subtle",
                 size="lg",
                 color="gray",
@@ -77,10 +79,15 @@ def run_title(run: Run) -> str:
 
 def run_choices(runs: Sequence[Run]) -> list[dict[str, str]]:
     """Runs for the selector."""
-    return [
-        {"value": run.id, "label": run_title(run) + ("" if run.state == "finished" else f" ({run.state})")}
-        for run in runs
-    ]
+    return [{"value": run.id, "label": _short_title(run)} for run in runs]
+
+
+def _short_title(run: Run) -> str:
+    """A run in a short line: the corpus by its name, unless that is a number."""
+    named = not run.request.corpus.startswith("text:") or not run.corpus_title
+    corpus = run.request.corpus if named else run.corpus_title
+    state = "" if run.state == "finished" else f" ({run.state})"
+    return f"{run.model.title} / {corpus} / {run.tokens or run.request.tokens:,} tokens{state}"
 
 
 def breadcrumbs(place: paths.Place) -> list[Component]:

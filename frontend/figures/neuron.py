@@ -63,7 +63,7 @@ def distribution_figure(neuron: NeuronDetail, log: bool) -> go.Figure:
     )
     figure.update_layout(
         theme.plain_layout(
-            height=340,
+            height=400,
             bargap=0,
             showlegend=True,
             margin={"l": 56, "r": 16, "t": 32, "b": 44},

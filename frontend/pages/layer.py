@@ -111,13 +111,13 @@ def _moves(run: str, layers: list[LayerSummary], place: Place) -> list[Component
     return [
         switch,
         move(
-            f"‹ block {before}",
+            "‹ block" if before is None else f"‹ block {before}",
             None if before is None else address(before, place.projection),
             ids.NAV_PREVIOUS,
             "previous block",
         ),
         move(
-            f"block {after} ›",
+            "block ›" if after is None else f"block {after} ›",
             None if after is None else address(after, place.projection),
             ids.NAV_NEXT,
             "next block",
@@ -125,6 +125,8 @@ def _moves(run: str, layers: list[LayerSummary], place: Place) -> list[Component
     ]
 
 
-def move(text: str, href: str | None, name: str, title: str) -> Component | None:
-    """A step to a neighbour; nothing where there is none."""
-    return None if href is None else link(text, href, id=name, className="button", title=title)
+def move(text: str, href: str | None, name: str, title: str) -> Component:
+    """A step to a neighbour; greyed, without a name, where there is none, so that nothing jumps."""
+    if href is None:
+        return html.Span(text, className="button disabled", title=f"no {title}", **{"aria-hidden": "true"})
+    return link(text, href, id=name, className="button", title=title)

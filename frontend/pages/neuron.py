@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 from dash.development.base_component import Component
 
@@ -97,29 +98,33 @@ def _moves(run: str, neuron: NeuronDetail, layers: list[LayerSummary], place: Pl
             return None
         return paths.with_query(paths.neuron_path(run, layer, place.projection, index), query)
 
+    previous, following = address(place.layer, place.index - 1), address(place.layer, place.index + 1)
+    lower, upper = address(before, place.index), address(after, place.index)
+    anyone = address(place.layer, random.randrange(neuron.layer_neurons))
     return [
         move(
-            f"‹ {place.index - 1}",
-            address(place.layer, place.index - 1),
+            "‹" if previous is None else f"‹ {place.index - 1}",
+            previous,
             ids.NAV_PREVIOUS,
             "previous neuron (left arrow)",
         ),
         move(
-            f"{place.index + 1} ›",
-            address(place.layer, place.index + 1),
+            "›" if following is None else f"{place.index + 1} ›",
+            following,
             ids.NAV_NEXT,
             "next neuron (right arrow)",
         ),
+        move("random", anyone, ids.NAV_RANDOM, "random neuron of this layer (r)"),
         move(
-            f"↓ block {before}",
-            address(before, place.index),
+            "↓ block" if lower is None else f"↓ block {before}",
+            lower,
             ids.NAV_DOWN,
-            "same index, block before (down arrow)",
+            "block before with this index (down arrow)",
         ),
         move(
-            f"↑ block {after}",
-            address(after, place.index),
+            "↑ block" if upper is None else f"↑ block {after}",
+            upper,
             ids.NAV_UP,
-            "same index, block after (up arrow)",
+            "block after with this index (up arrow)",
         ),
     ]

@@ -7,6 +7,7 @@ By default a stack of its own with a tiny random model. With WASSERSCOPE_TEST_UR
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -38,6 +39,9 @@ PATIENCE_MILLISECONDS = 30_000
 """Longest wait for anything on the screen: only a failure, or a machine with much else to do, takes that long."""
 NARROW = {"width": 1280, "height": 800}
 WIDE = {"width": 1920, "height": 1080}
+
+
+GONE = re.compile(r"ERR_CONNECTION_|ERR_EMPTY_RESPONSE|the server did not respond")
 
 
 @dataclass(frozen=True)
@@ -111,14 +115,18 @@ Visit = Callable[..., Dashboard]
 
 @pytest.fixture
 def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """Opens a dashboard in a fresh profile; at the end of the test its console must be empty."""
-    contexts, said = [], []
+    """Opens a dashboard in a fresh profile; at the end of the test its console must be empty.
+
+    With `unreachable`, the browser's own lines about a server that is gone are let through.
+    """
+    contexts, said, gone = [], [], []
 
     def tell(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
+        if message.type in {"error", "warning"} and not (gone and GONE.search(message.text)):
             said.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
 
     def make(url: str, **options: Any) -> Dashboard:
+        gone.extend([True] * options.pop("unreachable", False))
         context = browser.new_context(viewport=options.pop("viewport", NARROW), **options)
         contexts.append(context)
         page: Page = context.new_page()

@@ -39,8 +39,12 @@ def test_the_first_run_from_the_empty_page_to_its_map(visit: Visit, bare_stack: 
     board.plot(ids.MAP_GRAPH)
     expect(panel).to_have_count(0)
     expect(board.by_id(ids.JOBS_LINK)).to_have_text("Jobs")
-    asked = len(_polls(board, 3.0))
-    assert asked == 0  # the interval has left with the job
+    assert _polls(board, 3.0) == []  # the interval has left with the job
+
+    with Client(bare_stack.url) as client:
+        client.delete_run(client.runs().items[0].id)
+    board.by_id(ids.NEURON_TABLE).locator(".ag-header-cell[col-id='md']").click()
+    expect(board.by_id(ids.NEURON_TABLE_ERROR)).to_contain_text("Not found")
 
 
 def _polls(board: Dashboard, seconds: float) -> list[str]:
@@ -74,3 +78,17 @@ def test_the_server_ends_in_time_with_an_event_stream_open(bare_stack: Stack) ->
         # uvicorn shuts down in order and then ends by the very signal it was sent
         assert bare_stack.stop_server(seconds=10) in {0, -signal.SIGTERM}
     assert "Traceback" not in bare_stack.log()
+
+
+def test_a_dead_service_is_said_and_the_page_goes_on_by_itself(visit: Visit, bare_stack: Stack) -> None:
+    with Client(bare_stack.url) as client:
+        submitted = client.submit(RunRequest(model=MODEL, tokens=1024, window=64))
+    board = visit(bare_stack.url, unreachable=True)
+    board.open(f"/runs/{submitted.run.id}")
+    bare_stack.stop_server()
+    expect(board.by_id(ids.OFFLINE)).to_contain_text("does not answer")
+    expect(board.title).to_contain_text("tiny-llama")  # what is on the screen stays
+    bare_stack.start_server()
+    expect(board.by_id(ids.OFFLINE)).to_have_count(0)
+    board.settled()
+    expect(board.by_id(ids.JOB_PANEL)).to_contain_text("waiting in the queue")

@@ -98,6 +98,16 @@ def test_neighbours_by_button_and_by_arrow_key(board: Dashboard, served: Served)
     assert board.plot(ids.DISTRIBUTION_GRAPH)["y"] == "log"
 
 
+def test_a_random_neuron_of_the_layer(board: Dashboard, served: Served) -> None:
+    summary = served.client.layers(served.run)[0]
+    board.open(served.neuron_path(summary.layer, summary.projection, 0))
+    board.by_id(ids.NAV_RANDOM).click()
+    board.page.wait_for_url(f"**{served.layer_path(summary.layer, summary.projection)}/neurons/*")
+    index = int(board.page.url.rpartition("/")[2])
+    assert 0 <= index < summary.neurons
+    board.shows_neuron(served.neuron_path(summary.layer, summary.projection, index))
+
+
 def test_arrow_keys_do_nothing_while_typing(board: Dashboard, served: Served) -> None:
     summary = served.client.layers(served.run)[0]
     neuron = f"/runs/{served.run}/layers/{summary.layer}/{summary.projection}/neurons/1"
