@@ -161,8 +161,10 @@ def test_batches_and_chunks_change_nothing(stage: Stage, tiny: Path, batch_token
         assert got == pytest.approx(want, abs=1e-6, rel=1e-6), metric
 
 
-def test_a_killed_run_goes_on_where_it_stopped(stage: Stage, tiny: Path) -> None:
-    request = REQUEST.model_copy(update={"tokens": 6000})
+def test_a_killed_run_goes_on_where_it_stopped(stage: Stage) -> None:
+    # So many blocks that the kill after the first one falls in mid-run, also on a fast machine.
+    save_tiny("llama", stage.folder / "deep", blocks=48)
+    request = REQUEST.model_copy(update={"model": "path:deep", "tokens": 6000})
     stage.change(max_tries=1)
     worker = stage.worker()
     run, job = stage.submit(request)

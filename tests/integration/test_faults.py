@@ -21,12 +21,19 @@ from tests.unit.tiny import save_tiny
 
 REQUEST = RunRequest(model="path:tiny", tokens=600, window=64, pairs=200)
 LONG = REQUEST.model_copy(update={"tokens": 6000})
+DEEP = LONG.model_copy(update={"model": "path:deep"})
+"""So many blocks that whatever happens after the first one happens in mid-run, also on a fast machine."""
 
 
 @pytest.fixture(autouse=True)
 def tiny(tmp_path: Path) -> Path:
     save_tiny("llama", tmp_path / "tiny")
     return tmp_path / "tiny"
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Path:
+    return save_tiny("llama", tmp_path / "deep", blocks=48)
 
 
 def failed(stage: Stage, job: str) -> Job:
@@ -89,9 +96,9 @@ def test_out_of_memory(stage: Stage) -> None:
     assert worker.process.poll() is None
 
 
-def test_cancel_in_mid_run_then_go_on(stage: Stage) -> None:
+def test_cancel_in_mid_run_then_go_on(stage: Stage, deep: Path) -> None:
     stage.worker()
-    run, job = stage.submit(LONG)
+    run, job = stage.submit(DEEP)
     wait_for(lambda: stage.store.blocks_done(run), 60, "the first block")
     stage.queue.cancel(job)
     assert stage.ended(job, 10).state is JobState.cancelled
@@ -99,14 +106,14 @@ def test_cancel_in_mid_run_then_go_on(stage: Stage) -> None:
     done = stage.store.blocks_done(run)
     assert done
     assert stage.store.layers(run)
-    _, job = stage.submit(LONG)
+    _, job = stage.submit(DEEP)
     assert stage.ended(job).state is JobState.finished
     assert stage.store.verify(run) == []
 
 
-def test_redis_gone_in_mid_run(stage: Stage) -> None:
+def test_redis_gone_in_mid_run(stage: Stage, deep: Path) -> None:
     stage.worker()
-    run, job = stage.submit(LONG)
+    run, job = stage.submit(DEEP)
     wait_for(lambda: stage.store.blocks_done(run), 60, "the first block")
     stage.valkey.kill()
     wait_for(lambda: stage.store.run(run).state is RunState.finished, 60, "the run to finish without Redis")
@@ -116,9 +123,9 @@ def test_redis_gone_in_mid_run(stage: Stage) -> None:
     next_job_works(stage)
 
 
-def test_a_worker_killed_in_mid_run(stage: Stage) -> None:
+def test_a_worker_killed_in_mid_run(stage: Stage, deep: Path) -> None:
     worker = stage.worker()
-    run, job = stage.submit(LONG)
+    run, job = stage.submit(DEEP)
     wait_for(lambda: stage.store.blocks_done(run), 60, "the first block")
     os.kill(worker.process.pid, signal.SIGKILL)
     worker.process.wait()
