@@ -120,14 +120,14 @@ def test_events_end_with_the_final_job() -> None:
 def test_a_broken_stream_goes_on_by_asking(
     broken: httpx.Response | Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.client.POLL_SECONDS", 0.0)
+    monkeypatch.setattr("app.client.calls.POLL_SECONDS", 0.0)
     last = job(1.0, JobState.failed)
     service = Service(broken, *(httpx.Response(200, content=j.model_dump_json()) for j in (job(0.4), last)))
     assert [found.progress.fraction for found in service.client().events("explore-tiny-1")][-2:] == [0.4, 1.0]
 
 
 def test_the_asynchronous_client_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.client.POLL_SECONDS", 0.0)
+    monkeypatch.setattr("app.client.calls.POLL_SECONDS", 0.0)
     last = httpx.Response(200, content=job(1.0, JobState.cancelled).model_dump_json())
     service = Service(problem(DOWN), ok(), stream(job(0.1)), last)
 

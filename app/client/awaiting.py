@@ -1,0 +1,158 @@
+"""The asynchronous client: the calls of the synchronous one, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+
+from app.client import calls
+from app.client.calls import PREFIX, WAITS_SECONDS, Call, Calls, JobEvents, T, error_of, headers, unreachable
+from app.errors import ApiUnreachable
+from app.schemas.corpus import Corpus
+from app.schemas.health import Health
+from app.schemas.job import Job, JobLog
+from app.schemas.layer import LayerSummary, LayerValues, RunMap
+from app.schemas.model import ModelInspection, ModelSources
+from app.schemas.neuron import NeuronDetail, NeuronRow
+from app.schemas.page import Page
+from app.schemas.run import Run, RunRequest, RunSubmitted
+
+log = logging.getLogger("wasserscope.client")
+
+
+class AsyncClient:
+    """The asynchronous client: the same calls, awaited."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        timeout_seconds: float = 30.0,
+        waits_seconds: Sequence[float] = WAITS_SECONDS,
+    ) -> None:
+        self._waits = waits_seconds
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=headers(token), timeout=timeout_seconds, transport=transport
+        )
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def health(self) -> Health:
+        """The service and what it rests on."""
+        return await self._send(Calls.health())
+
+    async def models(self) -> ModelSources:
+        """Models that can be named."""
+        return await self._send(Calls.models())
+
+    async def inspect(self, model: str, *, tokens: int = 8192, window: int = 512) -> ModelInspection:
+        """A model's layers and what a run on it would take."""
+        return await self._send(Calls.inspect(model, tokens, window))
+
+    async def corpora(self) -> Page[Corpus]:
+        """Texts that can be named."""
+        return await self._send(Calls.corpora())
+
+    async def post_text(self, text: str, title: str = "posted text") -> Corpus:
+        """Keep a text as a corpus."""
+        return await self._send(Calls.post_text(text, title))
+
+    async def submit(self, request: RunRequest) -> RunSubmitted:
+        """Start a run, join the one under way, or get the finished one."""
+        return await self._send(Calls.submit(request))
+
+    async def runs(self, *, limit: int = 50, offset: int = 0) -> Page[Run]:
+        """Runs, the newest first."""
+        return await self._send(Calls.runs(limit, offset))
+
+    async def run(self, run: str) -> Run:
+        """One run."""
+        return await self._send(Calls.run(run))
+
+    async def delete_run(self, run: str) -> None:
+        """Remove a run and all it stored."""
+        await self._send(Calls.delete_run(run))
+
+    async def layers(self, run: str) -> list[LayerSummary]:
+        """A summary of each layer."""
+        return (await self._send(Calls.layers(run))).items
+
+    async def layer(
+        self, run: str, layer: int, projection: str, metrics: Sequence[str] = ("wd",)
+    ) -> LayerValues:
+        """Metrics of all neurons of a layer."""
+        return await self._send(Calls.layer(run, layer, projection, metrics))
+
+    async def map(
+        self, run: str, metric: str = "wd", bins: int = 512, projection: str | None = None
+    ) -> RunMap:
+        """The Wasserstein map."""
+        return await self._send(Calls.map(run, metric, bins, projection))
+
+    async def neurons(self, run: str, **query: Any) -> Page[NeuronRow]:
+        """A page of neurons; `query` has the fields of NeuronQuery."""
+        return await self._send(Calls.neurons(run, query))
+
+    async def neuron(self, run: str, layer: int, projection: str, index: int) -> NeuronDetail:
+        """All that is known of one neuron."""
+        return await self._send(Calls.neuron(run, layer, projection, index))
+
+    async def jobs(self, *, limit: int = 50, offset: int = 0) -> Page[Job]:
+        """Jobs, the newest first."""
+        return await self._send(Calls.jobs(limit, offset))
+
+    async def job(self, job: str) -> Job:
+        """One job."""
+        return await self._send(Calls.job(job))
+
+    async def cancel(self, job: str) -> Job:
+        """Ask a job to stop."""
+        return await self._send(Calls.cancel(job))
+
+    async def log(self, job: str) -> JobLog:
+        """What a job wrote."""
+        return await self._send(Calls.log(job))
+
+    async def events(self, job: str) -> AsyncIterator[Job]:
+        """The job at each change until it ends; the last one is final. Goes on by asking if the stream breaks."""
+        events = JobEvents()
+        try:
+            async with self._http.stream("GET", f"{PREFIX}/jobs/{job}/events") as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    raise error_of(answer)
+                async for line in answer.aiter_lines():
+                    found = events.feed(line)
+                    if found is not None:
+                        yield found
+                    if events.final:
+                        return
+        except httpx.TransportError as error:
+            log.info("the stream of job %s broke (%s); asking instead", job, error)
+        while not events.final:
+            found = await self.job(job)
+            events.final = found.state.final
+            yield found
+            if not events.final:
+                await asyncio.sleep(calls.POLL_SECONDS)
+
+    async def _send(self, call: Call[T]) -> T:
+        for wait in call.waits(self._waits):
+            try:
+                answer = await self._http.request(**call.request())
+            except httpx.TransportError as error:
+                if wait is None:
+                    raise unreachable(self._http.base_url, error) from error
+            else:
+                if answer.status_code != 503 or wait is None:
+                    return call.read(answer)
+            await asyncio.sleep(wait)
+        raise ApiUnreachable("No try was made.")

@@ -1,0 +1,160 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import httpx
+
+from app.client import calls
+from app.client.calls import PREFIX, WAITS_SECONDS, Call, Calls, JobEvents, T, error_of, headers, unreachable
+from app.errors import ApiUnreachable
+from app.schemas.corpus import Corpus
+from app.schemas.health import Health
+from app.schemas.job import Job, JobLog
+from app.schemas.layer import LayerSummary, LayerValues, RunMap
+from app.schemas.model import ModelInspection, ModelSources
+from app.schemas.neuron import NeuronDetail, NeuronRow
+from app.schemas.page import Page
+from app.schemas.run import Run, RunRequest, RunSubmitted
+
+log = logging.getLogger("wasserscope.client")
+
+
+class Client:
+    """The synchronous client."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        timeout_seconds: float = 30.0,
+        waits_seconds: Sequence[float] = WAITS_SECONDS,
+    ) -> None:
+        self._waits = waits_seconds
+        self._http = httpx.Client(
+            base_url=url, headers=headers(token), timeout=timeout_seconds, transport=transport
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def health(self) -> Health:
+        """The service and what it rests on."""
+        return self._send(Calls.health())
+
+    def models(self) -> ModelSources:
+        """Models that can be named."""
+        return self._send(Calls.models())
+
+    def inspect(self, model: str, *, tokens: int = 8192, window: int = 512) -> ModelInspection:
+        """A model's layers and what a run on it would take."""
+        return self._send(Calls.inspect(model, tokens, window))
+
+    def corpora(self) -> Page[Corpus]:
+        """Texts that can be named."""
+        return self._send(Calls.corpora())
+
+    def post_text(self, text: str, title: str = "posted text") -> Corpus:
+        """Keep a text as a corpus; its `name` goes into requests."""
+        return self._send(Calls.post_text(text, title))
+
+    def submit(self, request: RunRequest) -> RunSubmitted:
+        """Start a run, join the one under way, or get the finished one."""
+        return self._send(Calls.submit(request))
+
+    def runs(self, *, limit: int = 50, offset: int = 0) -> Page[Run]:
+        """Runs, the newest first."""
+        return self._send(Calls.runs(limit, offset))
+
+    def run(self, run: str) -> Run:
+        """One run."""
+        return self._send(Calls.run(run))
+
+    def delete_run(self, run: str) -> None:
+        """Remove a run and all it stored."""
+        self._send(Calls.delete_run(run))
+
+    def layers(self, run: str) -> list[LayerSummary]:
+        """A summary of each layer."""
+        return self._send(Calls.layers(run)).items
+
+    def layer(self, run: str, layer: int, projection: str, metrics: Sequence[str] = ("wd",)) -> LayerValues:
+        """Metrics of all neurons of a layer."""
+        return self._send(Calls.layer(run, layer, projection, metrics))
+
+    def map(self, run: str, metric: str = "wd", bins: int = 512, projection: str | None = None) -> RunMap:
+        """The Wasserstein map."""
+        return self._send(Calls.map(run, metric, bins, projection))
+
+    def neurons(self, run: str, **query: Any) -> Page[NeuronRow]:
+        """A page of neurons; `query` has the fields of NeuronQuery."""
+        return self._send(Calls.neurons(run, query))
+
+    def neuron(self, run: str, layer: int, projection: str, index: int) -> NeuronDetail:
+        """All that is known of one neuron."""
+        return self._send(Calls.neuron(run, layer, projection, index))
+
+    def jobs(self, *, limit: int = 50, offset: int = 0) -> Page[Job]:
+        """Jobs, the newest first."""
+        return self._send(Calls.jobs(limit, offset))
+
+    def job(self, job: str) -> Job:
+        """One job."""
+        return self._send(Calls.job(job))
+
+    def cancel(self, job: str) -> Job:
+        """Ask a job to stop."""
+        return self._send(Calls.cancel(job))
+
+    def log(self, job: str) -> JobLog:
+        """What a job wrote."""
+        return self._send(Calls.log(job))
+
+    def events(self, job: str) -> Iterator[Job]:
+        """The job at each change until it ends; the last one is final. Goes on by asking if the stream breaks."""
+        events = JobEvents()
+        try:
+            with self._http.stream("GET", f"{PREFIX}/jobs/{job}/events") as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise error_of(answer)
+                for line in answer.iter_lines():
+                    found = events.feed(line)
+                    if found is not None:
+                        yield found
+                    if events.final:
+                        return
+        except httpx.TransportError as error:
+            log.info("the stream of job %s broke (%s); asking instead", job, error)
+        while not events.final:
+            found = self.job(job)
+            events.final = found.state.final
+            yield found
+            if not events.final:
+                time.sleep(calls.POLL_SECONDS)
+
+    def _send(self, call: Call[T]) -> T:
+        for wait in call.waits(self._waits):
+            try:
+                answer = self._http.request(**call.request())
+            except httpx.TransportError as error:
+                if wait is None:
+                    raise unreachable(self._http.base_url, error) from error
+            else:
+                if answer.status_code != 503 or wait is None:
+                    return call.read(answer)
+            time.sleep(wait)
+        raise ApiUnreachable("No try was made.")
