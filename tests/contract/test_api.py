@@ -30,17 +30,6 @@ ROOT = Path(__file__).parents[2]
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-def test_openapi_document_is_up_to_date() -> None:
-    done = subprocess.run(
-        [sys.executable, "scripts/openapi.py", "--check"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_every_operation_is_described(api: TestClient) -> None:
     document = api.get("/v1/openapi.json").json()
     operations = [o for path in document["paths"].values() for o in path.values()]

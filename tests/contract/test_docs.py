@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 
 
-def test_settings_page_is_up_to_date() -> None:
+def test_generated_pages_are_up_to_date() -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/settings.py", "--check"],
+        [sys.executable, "scripts/reference.py", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,
