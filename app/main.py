@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -11,10 +13,11 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 from app import logging
+from app.address import check_exposure
 from app.api import corpora, health, jobs, models, neurons, problems, runs
 from app.api.deps import Service
 from app.auth import SiteGuard, TokenGuard
-from app.errors import InvalidRequest
+from app.errors import WasserscopeError
 from app.etags import ETags
 from app.limits import BodyLimit
 from app.queue import JobQueue
@@ -59,15 +62,9 @@ def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
     """`app` behind the token, when one is set, and closed to pages of other sites. Raises InvalidRequest for a public
     address without a token.
     """
-    app = SiteGuard(app)
-    if settings.token is not None:
-        return TokenGuard(app, settings.token.get_secret_value())
-    if not settings.loopback:
-        raise InvalidRequest(
-            f"{settings.host} can be reached from other machines, and no token is set.",
-            hint="Set WASSERSCOPE_TOKEN, or listen on 127.0.0.1.",
-        )
-    return app
+    check_exposure(settings)
+    site = SiteGuard(app)
+    return site if settings.token is None else TokenGuard(site, settings.token.get_secret_value())
 
 
 def _openapi(api: FastAPI) -> dict[str, Any]:
@@ -86,14 +83,32 @@ def _openapi(api: FastAPI) -> dict[str, Any]:
     return api.openapi_schema
 
 
-def main() -> None:
-    """Serve the API alone."""
+def serve(create: Callable[[Settings], ASGIApp]) -> int:
+    """Serve what `create` makes of the environment's settings until SIGTERM or SIGINT; the exit status."""
     settings = Settings()
     logging.configure(settings)
-    outer = FastAPI(openapi_url=None)
-    outer.mount("/api", create_api(settings))
-    uvicorn.run(guarded(outer, settings), host=settings.host, port=settings.port, log_config=None)
+    try:
+        server = create(settings)
+    except WasserscopeError as error:
+        sys.stderr.write(f"{error.title}: {error.detail} {error.hint}\n")
+        return 1
+    uvicorn.run(
+        server,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,  # open event streams must not hold up the end
+    )
+    return 0
+
+
+def create_server(settings: Settings) -> ASGIApp:
+    """The API alone, mounted at /api."""
+    server = FastAPI(openapi_url=None)
+    server.mount("/api", create_api(settings))
+    return guarded(server, settings)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(serve(create_server))

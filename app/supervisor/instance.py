@@ -18,7 +18,7 @@ from types import TracebackType
 import platformdirs
 import psutil
 
-from app.address import address
+from app.address import address, check_exposure
 from app.client import Client
 from app.errors import ApiUnreachable, InvalidRequest, PortTaken, StoreError
 from app.settings import Settings
@@ -53,11 +53,7 @@ class Instance:
         return Client(self.url, token.get_secret_value() if token else None)
 
     def __enter__(self) -> Instance:
-        if not self.settings.loopback and self.settings.token is None:
-            raise InvalidRequest(
-                f"{self.settings.host} can be reached from other machines, and no token is set.",
-                hint="Set WASSERSCOPE_TOKEN, or listen on 127.0.0.1.",
-            )
+        check_exposure(self.settings)
         check_port(self.settings)
         try:
             self._start()
