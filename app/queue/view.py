@@ -70,11 +70,11 @@ def _progress(state: JobState, live: Mapping[str, str]) -> Progress:
     kept = Progress.model_validate_json(live["progress"]) if "progress" in live else Progress()
     if state is JobState.queued:
         return Progress(block=kept.block, blocks=kept.blocks)
-    if state is JobState.finished:
-        done = {"phase": "finished", "fraction": 1.0, "eta_seconds": None}
-        return kept.model_copy(update=done)
     if state.final:
-        return kept.model_copy(update={"eta_seconds": None, "tokens_per_second": None})
+        ended: dict[str, Any] = {"eta_seconds": None, "tokens_per_second": None}
+        if state is JobState.finished:
+            ended |= {"phase": "finished", "fraction": 1.0}
+        return kept.model_copy(update=ended)
     return kept if "progress" in live else Progress(phase="starting")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
-from tests.conftest import Demo, start_demo
+from tests.conftest import ROOT, Demo, start_demo
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -84,6 +85,40 @@ def test_a_neuron_has_everything(demo: Demo, run: dict) -> None:
     assert [len(detail["tokens"][kind]) for kind in ("high", "low", "random")] == [16, 16, 16]
     assert detail["tokens"]["high"][0]["value"] == pytest.approx(detail["distribution"]["high"])
     assert detail["tokens"]["low"][0]["value"] == pytest.approx(detail["distribution"]["low"])
+
+
+def readme(demo: Demo) -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8").replace("http://127.0.0.1:8000", demo.url)
+
+
+def test_rest_calls_of_the_readme(demo: Demo, run: dict) -> None:
+    best = demo.get(f"/runs/{run['id']}/neurons", sort="-wd", limit=1)["items"][0]
+    names = {
+        "RUN": run["id"],
+        "LAYER": best["layer"],
+        "PROJECTION": best["projection"],
+        "INDEX": best["index"],
+    }
+    calls = re.findall(r"curl '([^']+)'", readme(demo))
+    assert len(calls) == 3
+    for call in calls:
+        url = re.sub(r"RUN|LAYER|PROJECTION|INDEX", lambda found: str(names[found[0]]), call)
+        assert httpx.get(url).status_code == 200, url
+
+
+def test_python_of_the_readme(demo: Demo, run: dict, capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.findall(r"```python\n(.*?)```", readme(demo), flags=re.S)
+    assert len(code) == 1
+    exec(compile(code[0], "README.md", "exec"), {})
+    best = demo.get(f"/runs/{run['id']}/neurons", sort="-wd", limit=10)["items"]
+    want = [f"{row['layer']} {row['projection']} {row['index']} {row['wd']}" for row in best]
+    assert capsys.readouterr().out.splitlines() == want
+
+
+def test_a_finished_job_says_that_all_blocks_are_done(demo: Demo, run: dict) -> None:
+    progress = demo.get(f"/jobs/{run['job']}")["progress"]
+    assert (progress["fraction"], progress["block"], progress["blocks"]) == (1.0, 30, 30)
+    assert progress["tokens_per_second"] is None
 
 
 def test_second_start_computes_nothing_and_ctrl_c_leaves_nothing(

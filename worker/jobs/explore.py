@@ -176,6 +176,7 @@ class Exploration:
                 self.replay(model, stream, layer - 1)
             self.block(model, stream, layer, reference)
             at = layer + 1
+        self.tell(self.record.model.blocks, 0.0, 0)
 
     def replay(self, model: BlockModel, stream: Stream, layer: int) -> None:
         """Set the stream to the output of a finished block, from its stored inputs: bit-equal to what it was."""
@@ -190,6 +191,7 @@ class Exploration:
         """Run and score one block and write it; the stream becomes its output."""
         started = time.monotonic()
         self.progress.phase(f"scoring block {layer + 1} of {self.record.model.blocks}")
+        self.tell(layer, 0.0, 0)  # a run that goes on does not stand at its beginning
         inputs = self.store.write_inputs(self.run, layer, file_parts(stream.hidden))
         with model.block(layer) as block:
             kept = Kept([Linear(p.projection, p.weight, p.bias) for p in block.projections()], reference)

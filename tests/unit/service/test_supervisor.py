@@ -21,6 +21,7 @@ from app.supervisor import valkey
 from app.supervisor.child import MOST_QUICK_DEATHS, Child
 from app.supervisor.instance import Instance, check_port
 from app.supervisor.lock import StoreLock
+from tests.conftest import free_port
 
 ASLEEP = "import time; print('awake', flush=True); time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('awake', flush=True); time.sleep(60)"
@@ -167,7 +168,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
 
 
 def test_a_public_address_without_a_token_starts_nothing(tmp_path: Path) -> None:
-    settings = Settings(host="0.0.0.0", store=str(tmp_path / "store"))
+    settings = Settings(host="0.0.0.0", store=str(tmp_path / "store"), port=free_port())
     with pytest.raises(InvalidRequest, match="no token is set"), Instance(settings, say=pytest.fail):
         pytest.fail("it started")
     assert not (tmp_path / "store").exists()
@@ -175,7 +176,7 @@ def test_a_public_address_without_a_token_starts_nothing(tmp_path: Path) -> None
 
 def test_a_store_that_cannot_be_written_starts_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    settings = Settings(store=str(tmp_path / "file" / "store"))
+    settings = Settings(store=str(tmp_path / "file" / "store"), port=free_port())
     with pytest.raises(StoreError), Instance(settings, say=pytest.fail):
         pytest.fail("it started")
 
