@@ -17,6 +17,20 @@ from frontend.components.common import note
 ORDER = ["label", "input", "error", "description"]
 """Descriptions differ in length: below the fields, they leave the fields in one line."""
 
+NUMBERS = (
+    (
+        "tokens",
+        ids.FORM_TOKENS,
+        "Tokens",
+        "Taken from the start of the corpus. More tokens, a lower Gaussian floor.",
+    ),
+    ("window", ids.FORM_WINDOW, "Window", "Tokens the model reads at once; at most its context length."),
+    ("pairs", ids.FORM_PAIRS, "Pairs", "Random pairs of tokens for MD; at most half the tokens are used."),
+    ("top_share", ids.FORM_TOP_SHARE, "Top share", "Share of a layer, by WD, called Wasserstein neurons."),
+    ("seed", ids.FORM_SEED, "Seed", "Seed of the pairs and of the random tokens."),
+)
+"""Field of the request, id, label and what it is for."""
+
 
 def explore_form(models: ModelSources, corpora: Sequence[Corpus]) -> Component:
     """Model, corpus and settings, with the defaults of the schema."""
@@ -40,31 +54,7 @@ def explore_form(models: ModelSources, corpora: Sequence[Corpus]) -> Component:
             description="The text whose tokens are run through the model. More can be posted through the API.",
             inputWrapperOrder=ORDER,
         ),
-        _number(
-            ids.FORM_TOKENS,
-            "Tokens",
-            default.tokens,
-            "Taken from the start of the corpus. More tokens, a lower Gaussian floor.",
-        ),
-        _number(
-            ids.FORM_WINDOW,
-            "Window",
-            default.window,
-            "Tokens the model reads at once; at most its context length.",
-        ),
-        _number(
-            ids.FORM_PAIRS,
-            "Pairs",
-            default.pairs,
-            "Random pairs of tokens for MD; at most half the tokens are used.",
-        ),
-        _number(
-            ids.FORM_TOP_SHARE,
-            "Top share",
-            default.top_share,
-            "Share of a layer, by WD, called Wasserstein neurons.",
-        ),
-        _number(ids.FORM_SEED, "Seed", default.seed, "Seed of the pairs and of the random tokens."),
+        *(_number(name, label, getattr(default, field), words) for field, name, label, words in NUMBERS),
     ]
     buttons = html.Div(
         [
