@@ -47,11 +47,22 @@ class Job(BaseModel):
 
     id: str = Field(
         examples=["explore-smollm2-135m-instruct-4f1c2a9be0d7"],
-        description="Follows from the run: one run is one job.",
+        description="Follows from what is asked for: the same work is one job.",
     )
     kind: str = Field(examples=["explore"], description="Kind of work.")
     state: JobState = Field(description="Where it stands.")
     run: str = Field(description="The run it works on.", examples=["smollm2-135m-instruct-4f1c2a9be0d7"])
+    subject: str | None = Field(
+        None,
+        description="The pruning, expansion or evaluation of that run which it makes; null for the run itself.",
+        examples=["p-4f1c2a9be0d7"],
+    )
+    title: str = Field(
+        "", description="What it does, in words.", examples=["SparseGPT 90 %: block 15 up_proj"]
+    )
+    parts: int = Field(
+        1, description="Independent parts it is split into, each done by one worker at a time.", examples=[2]
+    )
     progress: Progress = Field(Progress(), description="How far it has come.")
     place: int | None = Field(None, description="Place in the queue, from 1, while queued.", examples=[1])
     worker: str | None = Field(None, description="The worker that has it.", examples=["gpu-host-4711-9f3a"])

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
+from app.schemas.variant import VariantKind
+
 
 class Metric(StrEnum):
     """What neurons can be ranked and coloured by. `LABELS` has the words for people."""
@@ -20,6 +22,26 @@ class Metric(StrEnum):
     mean_abs_weight = "mean_abs_weight"
     weight_norm = "weight_norm"
     zero_share = "zero_share"
+    pruned_wd = "pruned_wd"
+    pruned_w1 = "pruned_w1"
+    pruned_rmse = "pruned_rmse"
+    expanded_wd = "expanded_wd"
+    expanded_w1 = "expanded_w1"
+    expanded_rmse = "expanded_rmse"
+    weighted_wd = "weighted_wd"
+    weighted_md = "weighted_md"
+    ri = "ri"
+
+    @property
+    def needs(self) -> frozenset[VariantKind]:
+        """What must be named beside the run: a metric of pruning, of expansion, or of both (RI)."""
+        if self is Metric.ri:
+            return frozenset(VariantKind)
+        if self.value.startswith("pruned_"):
+            return frozenset({VariantKind.pruning})
+        if self.value.startswith(("expanded_", "weighted_")):
+            return frozenset({VariantKind.expansion})
+        return frozenset()
 
 
 class LayerSummary(BaseModel):

@@ -79,6 +79,7 @@ class RunModel(BaseModel):
     dtype: str = Field(description="Type of the weights once loaded.", examples=["float32"])
     blocks: int = Field(description="Transformer blocks.", examples=[30])
     d_model: int = Field(description="Width of the residual stream.", examples=[576])
+    parameters: int = Field(0, description="All weights; 0 in runs made before 0.2.", examples=[134_515_008])
     projections: list[Projection] = Field(
         description="The linear layers of one block's feed-forward network."
     )
