@@ -1,7 +1,8 @@
 """Any checkpoint as a stream of blocks: each block's weights are loaded once and let go."""
 
 from worker.models.block import Block, ProjectionWeight
+from worker.models.changes import Change, Experts
 from worker.models.model import BlockModel, open_model
 from worker.models.replay import Batch
 
-__all__ = ["Batch", "Block", "BlockModel", "ProjectionWeight", "open_model"]
+__all__ = ["Batch", "Block", "BlockModel", "Change", "Experts", "ProjectionWeight", "open_model"]

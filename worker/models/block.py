@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from app.errors import ModelError, NumericsError
 from app.schemas.model import Projection
+from worker.models.changes import Assignments, Change, changed
 from worker.models.replay import Batch
 
 
@@ -34,6 +35,7 @@ class Block:
     def __init__(self, layer: int, module: nn.Module, projections: Sequence[Projection]) -> None:
         self.layer, self.module = layer, module
         self._projections = projections
+        self._assignments, self._changed = Assignments(), False
 
     @torch.no_grad()
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
@@ -42,6 +44,7 @@ class Block:
         Raises NumericsError when the output is not finite.
         """
         call = batch.calls[self.layer]
+        self._assignments.forget()
         output: Any = self.module(hidden, *call.args, **call.kwargs)
         result: Tensor = output[0] if isinstance(output, (tuple, list)) else output
         if not torch.isfinite(result).all():
@@ -88,6 +91,29 @@ class Block:
                 handle = self.module.get_submodule(name).register_forward_pre_hook(keep, with_kwargs=True)
                 hooks.callback(handle.remove)
             yield captured
+
+    @contextlib.contextmanager
+    def changed(self, changes: Mapping[str, Change]) -> Iterator[None]:
+        """Within, `forward` runs with the named projections changed and everything else, biases too, as it is.
+
+        A pruned weight (out, in) takes the place of the module's own, in the module's dtype; `Experts` compute each
+        token by its own expert. Leaving puts the module back. `capture` works within.
+        Raises ModelError for a name that is no projection's, a change of another shape, or one within another.
+        """
+        if self._changed:
+            raise ModelError(
+                f"Block {self.layer} is changed already.",
+                hint="Give all its changes at once, or leave the first.",
+            )
+        for projection in self._projections:
+            if projection.name in changes:
+                self._linear(projection)
+        self._changed = True
+        try:
+            with changed(self.module, self._projections, changes, self._assignments):
+                yield
+        finally:
+            self._changed = False
 
     def _linear(self, projection: Projection) -> Any:
         """The projection's module. Raises ModelError unless it is a plain linear layer of the expected shape."""
