@@ -15,10 +15,8 @@ import math
 import torch
 from torch import Tensor
 
+from worker.numerics.moments import RESOLUTION
 from worker.numerics.workspace import Workspace
-
-RESOLUTION = 2.0**-23
-"""Spacing of float32 numbers, relative to their size."""
 
 
 def vasicek_entropy(standardised: Tensor, space: Workspace | None = None) -> Tensor:

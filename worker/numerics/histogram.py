@@ -29,11 +29,24 @@ def count_between(rows: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
     """
     steps = torch.arange(1, bins, dtype=torch.float64, device=rows.device)
     edges = low.double()[:, None] + steps * ((high.double() - low.double())[:, None] / bins)
-    # The least number of the rows' dtype at or above an edge: comparing with it equals comparing with the edge.
-    rounded = edges.to(rows.dtype)
+    return count_from(rows, least_at_or_above(edges, rows.dtype))
+
+
+def least_at_or_above(edges: Tensor, dtype: torch.dtype) -> Tensor:
+    """The least numbers of `dtype` at or above float64 `edges`: comparing values of `dtype` with them equals comparing
+    with the edges."""
+    rounded = edges.to(dtype)
     above = torch.nextafter(rounded, torch.full_like(rounded, torch.inf))
-    rounded = torch.where(rounded.double() < edges, above, rounded)
-    below = torch.searchsorted(rows.contiguous(), rounded)
+    return torch.where(rounded.double() < edges, above, rounded)
+
+
+def count_from(rows: Tensor, edges: Tensor) -> Tensor:
+    """Counts between ascending edges: a value belongs to the bin whose lower edge it is.
+
+    rows: (neurons, n) ascending. edges: (neurons, e) of the same dtype. Returns (neurons, e + 1) int32; what lies below
+    the first edge or from the last one on is in the outermost bins.
+    """
+    below = torch.searchsorted(rows.contiguous(), edges)
     first, last = below.new_zeros(len(rows), 1), below.new_full((len(rows), 1), rows.shape[1])
     return torch.cat([first, below, last], dim=1).diff(dim=1).to(torch.int32)
 

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from worker.numerics.workspace import Workspace
 
+RESOLUTION = 2.0**-23
+"""Spacing of float32 numbers, relative to their size."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -57,3 +60,8 @@ def standardise(rows: Tensor, space: Workspace | None = None) -> tuple[Moments, 
     unit *= variance.rsqrt().to(rows.dtype)[:, None]
     unit -= (first * variance.rsqrt()).to(rows.dtype)[:, None]
     return record, unit
+
+
+def is_constant(low: Tensor, high: Tensor) -> Tensor:
+    """Whether rows from `low` to `high`, float32, range less than float32's resolution of their ends; bool."""
+    return (high - low) <= RESOLUTION * torch.maximum(low.abs(), high.abs())

@@ -12,13 +12,13 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from worker.numerics.entropy import RESOLUTION, vasicek_entropy
+from worker.numerics.entropy import vasicek_entropy
 from worker.numerics.errors import NumericsFailure
 from worker.numerics.histogram import histogram, quantiles
 from worker.numerics.mapping import PairDistances, mapping_difficulty
-from worker.numerics.moments import standardise
+from worker.numerics.moments import is_constant, standardise
 from worker.numerics.reference import ScoreReference
-from worker.numerics.sorting import sorted_rows
+from worker.numerics.sorting import refuse_non_finite, sorted_rows
 from worker.numerics.tokens import highest, lowest, values_at
 from worker.numerics.wasserstein import wasserstein_to_normal
 from worker.numerics.workspace import Workspace
@@ -92,9 +92,9 @@ def _score_chunk(
 ) -> NeuronScores:
     ordered = sorted_rows(outputs, space)
     low, high = ordered[:, 0], ordered[:, -1]
-    _refuse_non_finite(low, high, start)
+    refuse_non_finite(ordered, start)
     shape, standardised = standardise(ordered, space)
-    constant = (high - low) <= RESOLUTION * torch.maximum(low.abs(), high.abs())
+    constant = is_constant(low, high)
     device = outputs.device
     positions = torch.stack(
         [
@@ -123,14 +123,3 @@ def _score_chunk(
         token_positions=positions.to(torch.int32).cpu(),
         token_values=values_at(outputs, positions.flatten(1)).view_as(positions).cpu(),
     )
-
-
-def _refuse_non_finite(low: Tensor, high: Tensor, start: int) -> None:
-    """Sorted rows carry NaN and infinity at their ends."""
-    bad = ~(torch.isfinite(low) & torch.isfinite(high))
-    if bool(bad.any()):
-        first = start + int(bad.nonzero()[0, 0])
-        raise NumericsFailure(
-            f"neuron {first} has NaN or infinity among its outputs ({int(bad.sum())} neurons in its chunk)",
-            hint="Check the layer's weights and inputs; 16-bit models can overflow: try bfloat16 or float32.",
-        )

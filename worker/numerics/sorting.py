@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.numerics.errors import NumericsFailure
 from worker.numerics.workspace import Workspace
 
 _BLOCK = 128
@@ -45,6 +46,20 @@ def sorted_rows(rows: Tensor, space: Workspace | None = None) -> Tensor:
     for row in (~settled).nonzero()[:, 0].tolist():
         ordered[row] = torch.from_numpy(np.sort(rows[row].numpy()))
     return ordered
+
+
+def refuse_non_finite(ordered: Tensor, start: int = 0, outputs: str = "outputs") -> None:
+    """Raise NumericsFailure when (neurons, n) ascending rows hold NaN or infinity, which lie at their ends.
+
+    start: number of the first neuron, outputs: what the rows are, for the message.
+    """
+    bad = ~(torch.isfinite(ordered[:, 0]) & torch.isfinite(ordered[:, -1]))
+    if bool(bad.any()):
+        first = start + int(bad.nonzero()[0, 0])
+        raise NumericsFailure(
+            f"neuron {first} has NaN or infinity among its {outputs} ({int(bad.sum())} neurons in its chunk)",
+            hint="Check the layer's weights and inputs; 16-bit models can overflow: try bfloat16 or float32.",
+        )
 
 
 def by_rows(task: Callable[..., object], *arrays: NDArray[np.generic]) -> None:

@@ -10,8 +10,8 @@ import torch
 from sklearn.decomposition import PCA
 
 from tests.unit.numerics.slow_pruning import layer, output_error, slow_sparsegpt
-from worker.numerics.comparison import relative_improvement, rmse
 from worker.numerics.controls import choose_neurons, equal_nonzeros_sparsity, other_neurons, random_clusters
+from worker.numerics.effects import compare_outputs, relative_improvement
 from worker.numerics.errors import NumericsFailure
 from worker.numerics.expansion import ExpansionLimits, expand, expanded_outputs, segments
 from worker.numerics.hessian import hessian
@@ -80,12 +80,12 @@ def test_one_expert_is_plain_sparsegpt_and_more_experts_err_less() -> None:
     spec = PruneSpec(sparsity=0.8)
     plain = prune(weight, hessian(inputs), spec)
     dense = weight @ inputs.T
-    plain_rmse = rmse(dense, plain.weight @ inputs.T)
+    plain_rmse = compare_outputs(dense, plain.weight @ inputs.T).rmse
     gains = []
     for experts in (1, 2, 4):
         result = expand([weight], inputs, fit_router(inputs, experts, 8), spec)
         outputs = expanded_outputs(inputs, result.weights[0], result.labels).T
-        gains.append(float(relative_improvement(plain_rmse, rmse(dense, outputs)).mean()))
+        gains.append(float(relative_improvement(plain_rmse, compare_outputs(dense, outputs).rmse).mean()))
     assert gains[0] == pytest.approx(1.0, abs=1e-3)
     assert gains[0] < gains[1] < gains[2]
 
@@ -98,9 +98,11 @@ def test_real_clusters_beat_random_ones_of_the_same_size() -> None:
     control = expand([weight], inputs, router, spec, labels=labels)
     assert control.sizes == real.sizes
     dense = inputs @ weight.T
-    real_error = rmse(dense.T, expanded_outputs(inputs, real.weights[0], real.labels).T).mean()
-    control_error = rmse(dense.T, expanded_outputs(inputs, control.weights[0], control.labels).T).mean()
-    assert real_error < 0.9 * control_error
+    errors = [
+        compare_outputs(dense.T, expanded_outputs(inputs, made.weights[0], made.labels).T).rmse.mean()
+        for made in (real, control)
+    ]
+    assert errors[0] < 0.9 * errors[1]
 
 
 def test_empty_and_tiny_clusters_lean_on_all_tokens() -> None:
