@@ -8,6 +8,28 @@ GAUSSIAN_ENTROPY_NATS = 1.4189385332046727
 """Differential entropy of the standard normal, 0.5 * ln(2 * pi * e)."""
 
 
+class NeuronEffects(BaseModel):
+    """What a pruning and an expansion did to a neuron's outputs; null where not asked for, or not done."""
+
+    pruned_wd: float | None = Field(None, description="WD of the pruned outputs.", examples=[0.31])
+    pruned_w1: float | None = Field(None, description="W1 between pruned and dense outputs.", examples=[0.12])
+    pruned_rmse: float | None = Field(None, description="RMSE of the pruned outputs.", examples=[0.09])
+    expanded_wd: float | None = Field(None, description="WD of the expanded outputs.", examples=[0.4])
+    expanded_w1: float | None = Field(
+        None, description="W1 between expanded and dense outputs.", examples=[0.04]
+    )
+    expanded_rmse: float | None = Field(None, description="RMSE of the expanded outputs.", examples=[0.05])
+    weighted_wd: float | None = Field(
+        None, description="Mean WD within the experts' clusters, weighted by their tokens.", examples=[0.11]
+    )
+    weighted_md: float | None = Field(
+        None, description="Mean mapping difficulty within them, weighted alike.", examples=[1.1]
+    )
+    ri: float | None = Field(
+        None, description="RMSE of the pruning over RMSE of the expansion.", examples=[1.65]
+    )
+
+
 class NeuronRow(BaseModel):
     """The scores of one neuron. Statistics are over the run's tokens, of the pre-activation output."""
 
@@ -40,11 +62,15 @@ class NeuronRow(BaseModel):
     wasserstein: bool = Field(description="Among the layer's top share by WD.", examples=[True])
     rank_layer: int = Field(description="Place by WD in its layer, from 1.", examples=[3])
     rank_model: int = Field(description="Place by WD over the whole run, from 1.", examples=[41])
+    effects: NeuronEffects | None = Field(
+        None, description="What the pruning and the expansion asked for did to it; null when none is named."
+    )
 
 
 SORT_PATTERN = (
     r"^-?(wd|md|mean|std|skew|kurtosis|entropy|mean_abs_weight|weight_norm|zero_share"
-    r"|layer|index|rank_layer|rank_model)$"
+    r"|layer|index|rank_layer|rank_model"
+    r"|pruned_wd|pruned_w1|pruned_rmse|expanded_wd|expanded_w1|expanded_rmse|weighted_wd|weighted_md|ri)$"
 )
 
 
@@ -67,6 +93,18 @@ class NeuronQuery(BaseModel):
     max_wd: float | None = Field(None, description="Only neurons of at most this WD.", examples=[0.5])
     wasserstein: bool | None = Field(
         None, description="Only Wasserstein neurons, or only the others.", examples=[True]
+    )
+    pruning: str | None = Field(
+        None,
+        pattern=r"^p-[0-9a-f]{12}$",
+        description="Add what this pruning did to each neuron; sorting by it needs it named.",
+        examples=["p-4f1c2a9be0d7"],
+    )
+    expansion: str | None = Field(
+        None,
+        pattern=r"^x-[0-9a-f]{12}$",
+        description="Add what this expansion did to each neuron; RI needs both.",
+        examples=["x-0123456789ab"],
     )
     limit: int = Field(50, ge=0, le=2**53, description="Most rows on this page.", examples=[50])
     offset: int = Field(0, ge=0, le=2**53, description="Rows left out before this page.", examples=[0])

@@ -7,7 +7,11 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from app.schemas.evaluation import EvaluationRequest, PerplexityResult
+from app.schemas.expansion import ExpansionSettings
+from app.schemas.pruning import PruningSettings
 from app.schemas.run import RunModel, RunRequest
+from app.schemas.variant import LayerResult
 from app.store.files import Stamp
 
 
@@ -21,6 +25,10 @@ class FileStamp(BaseModel):
     def of(cls, stamp: Stamp) -> FileStamp:
         """The record of `stamp`."""
         return cls(size=stamp.size, sha256=stamp.sha256)
+
+    def matches_bytes(self, data: bytes) -> bool:
+        """Whether `data` are the file's bytes."""
+        return self.matches(Stamp(len(data), hashlib.sha256(data).hexdigest()))
 
     def matches(self, stamp: Stamp | None) -> bool:
         """Whether the file is still what it was."""
@@ -67,6 +75,45 @@ class RunManifest(BaseModel):
     files: dict[str, FileStamp] = Field(
         description="By name below the run's folder; blocks by their manifests."
     )
+
+
+class VariantRecord(BaseModel):
+    """`record.json` of a pruning or an expansion: its settings, and when it was first asked for."""
+
+    pruning: PruningSettings | None = None
+    expansion: ExpansionSettings | None = None
+    created_at: datetime
+
+    @property
+    def settings(self) -> PruningSettings | ExpansionSettings:
+        """The settings, of whichever it is."""
+        found = self.pruning or self.expansion
+        if found is None:
+            raise ValueError("a record has settings of a pruning or of an expansion")
+        return found
+
+
+class LayerManifest(BaseModel):
+    """`manifest.json` of one layer of a variant."""
+
+    result: LayerResult
+    files: dict[str, FileStamp] = Field(description="By name below the layer's folder.")
+
+
+class EvaluationRecord(BaseModel):
+    """`record.json` of an evaluation."""
+
+    request: EvaluationRequest
+    created_at: datetime
+
+
+class EvaluationResult(BaseModel):
+    """`result.json` of an evaluation, written at its end."""
+
+    results: list[PerplexityResult]
+    tokens: int
+    windows: int
+    seconds: float
 
 
 def digest(text: bytes) -> str:

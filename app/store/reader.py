@@ -5,31 +5,35 @@ A run under way can be read as far as it has come: its ranks are then those amon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from app.errors import Conflict, CorruptStore, NotFound
+from app.errors import Conflict, CorruptStore, InvalidRequest, NotFound
+from app.schemas.distribution import NeuronDistributions
+from app.schemas.expansion import ExpertTokens
 from app.schemas.layer import LayerSummary, LayerValues, Metric, RunMap
 from app.schemas.neuron import (
     Distribution,
     NeuronDetail,
+    NeuronEffects,
     NeuronQuery,
     NeuronRow,
     Provenance,
 )
 from app.schemas.page import Page
-from app.store import arrays, keys
+from app.store import keys
 from app.store.cache import Cache
+from app.store.effects import Effects
+from app.store.evaluations import Evaluations
+from app.store.parsing import from_parquet
+from app.store.rows import DAMAGED, ArrayRows, guarded
 from app.store.scores import ROW_COLUMNS, Scores, ranked
 from app.store.tokens import TokenStream
+from app.store.variants import Variants
 from app.store.writer import Writer
-
-_DAMAGED = "Submit the run again after deleting it, or restore the file from a backup."
 
 
 class Reader(Writer):
@@ -37,19 +41,29 @@ class Reader(Writer):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._scores: Cache[Scores] = Cache(4)
+        self._scores: Cache[Scores] = Cache(8)
         self._block_scores: Cache[pa.Table] = Cache(256)
         self._tokens: Cache[TokenStream] = Cache(4)
-        self._arrays: Cache[Any] = Cache(512)
+        self._rows = ArrayRows(self.files)
+        self.variants = Variants(self)
+        self.evaluations = Evaluations(self, self.variants)
+        self.effects = Effects(self.variants, self._rows)
 
     def layers(self, run: str) -> list[LayerSummary]:
         """A summary of each layer, in the model's order."""
         facts = self.facts(run)
         return self.scores(run).summaries(facts.gaussian_floor if facts else 0.0)
 
-    def layer_values(self, run: str, layer: int, projection: str, metrics: Sequence[Metric]) -> LayerValues:
-        """Metrics of all neurons of one layer, in the order of their index."""
-        scores = self.scores(run)
+    def layer_values(
+        self,
+        run: str,
+        layer: int,
+        projection: str,
+        metrics: Sequence[Metric],
+        variants: Sequence[str | None] = (),
+    ) -> LayerValues:
+        """Metrics of all neurons of one layer, in the order of their index; null where `variants` have not come to."""
+        scores = self.scores(run, require(metrics, variants))
         self._require(run, scores, layer, projection)
         [summary] = [s for s in self.layers(run) if (s.layer, s.projection) == (layer, projection)]
         values = scores.columns(layer, projection, [m.value for m in metrics]) if metrics else {}
@@ -57,16 +71,24 @@ class Reader(Writer):
             layer=layer, projection=projection, neurons=summary.neurons, summary=summary, metrics=values
         )
 
-    def run_map(self, run: str, metric: Metric, bins: int, projection: str | None = None) -> RunMap:
+    def run_map(
+        self,
+        run: str,
+        metric: Metric,
+        bins: int,
+        projection: str | None = None,
+        variants: Sequence[str | None] = (),
+    ) -> RunMap:
         """The overview of the run."""
-        return self.scores(run).map(metric, bins, projection)
+        return self.scores(run, require([metric], variants)).map(metric, bins, projection)
 
     def neurons(self, run: str, query: NeuronQuery) -> Page[NeuronRow]:
         """A page of neurons."""
-        scores = self.scores(run)
+        scores = self._asked(run, query)
         rows = scores.page(query).to_pylist()
+        named = query.pruning or query.expansion
         return Page(
-            items=[NeuronRow(**row) for row in rows],
+            items=[NeuronRow(**row, effects=NeuronEffects(**row) if named else None) for row in rows],
             total=scores.count(query),
             limit=query.limit,
             offset=query.offset,
@@ -74,7 +96,23 @@ class Reader(Writer):
 
     def neurons_table(self, run: str, query: NeuronQuery) -> pa.Table:
         """The same rows as an Arrow table, for CSV and Parquet; columns as in `NeuronRow`."""
-        return self.scores(run).page(query)
+        return self._asked(run, query).page(query)
+
+    def _asked(self, run: str, query: NeuronQuery) -> Scores:
+        name = query.sort.lstrip("-")
+        metrics = [Metric(name)] if name in Metric.__members__ else []
+        return self.scores(run, require(metrics, [query.pruning, query.expansion]))
+
+    def distributions(
+        self, run: str, layer: int, projection: str, index: int, pruning: str | None, expansion: str | None
+    ) -> NeuronDistributions:
+        """One neuron dense, pruned and expanded, on shared bins. Raises NotFound, Conflict, CorruptStore."""
+        neuron = self.neuron(run, layer, projection, index)
+        return self.effects.distributions(run, neuron, pruning, expansion)
+
+    def experts(self, run: str, expansion: str, layer: int, projection: str) -> list[ExpertTokens]:
+        """What goes to each expert of an expanded layer. Raises NotFound, Conflict."""
+        return self.effects.experts(run, expansion, layer, projection, self._stream(run))
 
     def neuron(self, run: str, layer: int, projection: str, index: int) -> NeuronDetail:
         """All that is known of one neuron. Raises NotFound, CorruptStore."""
@@ -111,15 +149,24 @@ class Reader(Writer):
         def load() -> TokenStream:
             data = self.files.read(key)
             if data is None:
-                raise CorruptStore(f"'{key}' is missing.", hint=_DAMAGED)
-            stream: TokenStream = self._read(key, lambda: TokenStream(_parquet_table(data)))
+                raise CorruptStore(f"'{key}' is missing.", hint=DAMAGED)
+            stream: TokenStream = guarded(key, lambda: TokenStream(from_parquet(data)))
             return stream
 
         return self._tokens.get((run,), load)
 
-    def scores(self, run: str) -> Scores:
-        """The ranked scores of the run as far as it has come. Raises Conflict before its first block is done."""
+    def scores(self, run: str, variants: Sequence[str] = ()) -> Scores:
+        """The ranked scores of the run as far as it has come, with what `variants` did joined.
+
+        Raises Conflict before its first block is done.
+        """
         record, manifest = self.record(run), self.manifest(run)
+        if variants:
+            come = tuple(len(self.variants.results(run, variant)) for variant in variants)
+            return self._scores.get(
+                (run, tuple(variants), come),
+                lambda: Scores(self.effects.joined(run, self._finished_table(run), variants)),
+            )
         if manifest is not None:
             return self._scores.get((run, "finished"), lambda: Scores(self._finished_table(run)))
         done = self.blocks_done(run)
@@ -142,19 +189,26 @@ class Reader(Writer):
     def forget(self, run: str) -> None:
         """Drop what is cached of a run."""
         super().forget(run)
-        for cache in (self._scores, self._block_scores, self._tokens, self._arrays):
+        for cache in (
+            self._scores,
+            self._block_scores,
+            self._tokens,
+            self._rows,
+            self.variants,
+            self.effects,
+        ):
             cache.forget(run)
 
     def _finished_table(self, run: str) -> pa.Table:
         key = keys.run(run, "scores.parquet")
         manifest, data = self.manifest(run), self.files.read(key)
         if data is None:
-            raise CorruptStore(f"'{key}' is missing.", hint=_DAMAGED)
+            raise CorruptStore(f"'{key}' is missing.", hint=DAMAGED)
         if manifest is None or len(data) != manifest.files["scores.parquet"].size:
             raise CorruptStore(
-                f"'{key}' has {len(data)} bytes and does not match its manifest.", hint=_DAMAGED
+                f"'{key}' has {len(data)} bytes and does not match its manifest.", hint=DAMAGED
             )
-        return self._read(key, lambda: _parquet_table(data))
+        return guarded(key, lambda: from_parquet(data))
 
     def _require(self, run: str, scores: Scores, layer: int, projection: str) -> int:
         """Neurons of a layer that is there. Raises NotFound, or Conflict when it is not finished yet."""
@@ -177,40 +231,15 @@ class Reader(Writer):
     def _array_row(
         self, run: str, layer: int, projection: str, name: str, index: int
     ) -> np.ndarray[Any, Any]:
-        key = keys.block(run, layer, keys.array(projection, name))
-
-        def load() -> Any:
-            self._check_sizes(run, layer, keys.array(projection, name))
-            path = self.files.path(key)
-            if self.files.local is not None:
-                return arrays.open_local(Path(path))
-            return arrays.open_remote(self.files.fs.unstrip_protocol(path))
-
-        opened = self._read(key, lambda: self._arrays.get((run, layer, projection, name), load))
-        return np.asarray(self._read(key, lambda: opened[index]))
-
-    def _check_sizes(self, run: str, layer: int, folder: str) -> None:
         manifest = self.block_manifest(run, layer)
-        for name, stamp in (manifest.files if manifest else {}).items():
-            if name.startswith(f"{folder}/"):
-                key = keys.block(run, layer, name)
-                size = self.files.size(key)
-                if size != stamp.size:
-                    raise CorruptStore(f"'{key}' has {size} bytes instead of {stamp.size}.", hint=_DAMAGED)
-
-    def _read(self, key: str, read: Callable[[], Any]) -> Any:
-        """`read()`, with whatever a damaged file makes its library raise turned into CorruptStore."""
-        try:
-            return read()
-        except (CorruptStore, NotFound):
-            raise
-        except Exception as error:  # zarr, zstd, crc32c and Arrow each raise their own classes
-            raise CorruptStore(f"'{key}' cannot be read: {error}", hint=_DAMAGED) from error
+        stamps = manifest.files if manifest else {}
+        folder = keys.array(projection, name)
+        return self._rows.row((run, layer), keys.block(run, layer), folder, stamps, index)
 
     def _provenance(self, run: str) -> Provenance:
         record, facts = self.record(run), self.facts(run)
         if facts is None:
-            raise CorruptStore(f"'{keys.run(run, 'facts.json')}' is missing.", hint=_DAMAGED)
+            raise CorruptStore(f"'{keys.run(run, 'facts.json')}' is missing.", hint=DAMAGED)
         return Provenance(
             run=run,
             model=record.model.title,
@@ -225,5 +254,16 @@ class Reader(Writer):
         )
 
 
-def _parquet_table(data: bytes) -> pa.Table:
-    return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+def require(metrics: Sequence[Metric], variants: Sequence[str | None]) -> list[str]:
+    """The variants that are named. Raises InvalidRequest when one of `metrics` needs another."""
+    named = [variant for variant in variants if variant]
+    kinds = {keys.kind_of(variant) for variant in named}
+    for metric in metrics:
+        lacking = sorted(metric.needs - kinds)
+        if lacking:
+            raise InvalidRequest(
+                f"'{metric}' needs the {' and the '.join(lacking)} that it is about.",
+                hint=f"Add {' and '.join(f'{kind}=ID' for kind in lacking)}; GET /api/v1/runs/RUN/{lacking[0]}s "
+                "lists them.",
+            )
+    return named

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import UTC, datetime
-from typing import TypeVar
-
-from pydantic import BaseModel, ValidationError
 
 from app.errors import CorruptStore, NotFound, StoreError
 from app.schemas.corpus import Corpus, CorpusText
@@ -18,8 +15,7 @@ from app.store import keys
 from app.store.cache import Cache
 from app.store.files import Files
 from app.store.manifest import BlockManifest, RunFacts, RunManifest, RunRecord
-
-Record = TypeVar("Record", bound=BaseModel)
+from app.store.parsing import parsed
 
 
 class Records:
@@ -132,7 +128,7 @@ class Records:
             raw = self.files.read(keys.run(run, "request.json"))
             if raw is None:
                 raise NotFound(f"There is no run '{run}'.", hint="GET /api/v1/runs lists the runs.")
-            return _parsed(RunRecord, raw, keys.run(run, "request.json"))
+            return parsed(RunRecord, raw, keys.run(run, "request.json"))
 
         return self._records.get((run,), load)
 
@@ -143,7 +139,7 @@ class Records:
             raw = self.files.read(keys.run(run, "manifest.json"))
             if raw is None:
                 raise FileNotFoundError(run)
-            return _parsed(RunManifest, raw, keys.run(run, "manifest.json"))
+            return parsed(RunManifest, raw, keys.run(run, "manifest.json"))
 
         try:
             return self._manifests.get((run,), load)
@@ -156,7 +152,7 @@ class Records:
         if manifest is not None:
             return manifest.facts
         raw = self.files.read(keys.run(run, "facts.json"))
-        return None if raw is None else _parsed(RunFacts, raw, keys.run(run, "facts.json"))
+        return None if raw is None else parsed(RunFacts, raw, keys.run(run, "facts.json"))
 
     def block_manifest(self, run: str, layer: int) -> BlockManifest | None:
         """The manifest of a finished block; None when it is not finished."""
@@ -165,7 +161,7 @@ class Records:
             raw = self.files.read(keys.block(run, layer, "manifest.json"))
             if raw is None:
                 raise FileNotFoundError(layer)
-            return _parsed(BlockManifest, raw, keys.block(run, layer, "manifest.json"))
+            return parsed(BlockManifest, raw, keys.block(run, layer, "manifest.json"))
 
         try:
             return self._blocks.get((run, layer), load)
@@ -229,13 +225,3 @@ class Records:
         """Drop what is cached of a run."""
         for cache in (self._records, self._manifests, self._blocks):
             cache.forget(run)
-
-
-def _parsed(cls: type[Record], raw: bytes, key: str) -> Record:
-    try:
-        return cls.model_validate_json(raw)
-    except ValidationError as error:
-        raise CorruptStore(
-            f"'{key}' is damaged: {error.error_count()} errors, the first: {error.errors()[0]['msg']}.",
-            hint="Delete the run and submit it again.",
-        ) from error

@@ -47,7 +47,9 @@ ROW_COLUMNS = [name for name in SCHEMA.names if name not in {"low", "high"}] + [
 ]
 """The columns of a `NeuronRow`, in the order of an export."""
 
-_COLUMNS = ", ".join(f'"{name}"' for name in ROW_COLUMNS)
+EFFECT_COLUMNS = [metric.value for metric in Metric if metric.needs]
+"""Columns of what variants did to neurons (`NeuronEffects`); in a table only when variants are joined to it."""
+
 _ORDER = 'layer, place, "index"'
 
 
@@ -67,7 +69,7 @@ def ranked(table: pa.Table, projections: Sequence[str], top_share: float) -> pa.
     rank_model[by_wd] = np.arange(1, len(wd) + 1)
     rank_layer = np.empty(len(wd), dtype=np.int32)
     wasserstein = np.zeros(len(wd), dtype=bool)
-    for start, stop in _groups(layer, place):
+    for start, stop in groups(layer, place):
         within = np.argsort(rank_model[start:stop], kind="stable")
         rank_layer[start:stop][within] = np.arange(1, stop - start + 1)
         top = max(1, round(top_share * (stop - start)))
@@ -91,8 +93,9 @@ class Scores:
         self._connection.register("incoming", table)
         self._connection.execute("create table scores as select * from incoming")
         self._connection.unregister("incoming")
-        groups = table.group_by(["layer", "projection"]).aggregate([("index", "count")]).to_pylist()
-        self.sizes = {(g["layer"], g["projection"]): int(g["index_count"]) for g in groups}
+        self._shown = ROW_COLUMNS + [name for name in EFFECT_COLUMNS if name in table.column_names]
+        sizes = table.group_by(["layer", "projection"]).aggregate([("index", "count")]).to_pylist()
+        self.sizes = {(g["layer"], g["projection"]): int(g["index_count"]) for g in sizes}
         """Neurons of each (layer, projection)."""
         self._summaries: Cache[list[LayerSummary]] = Cache(4)
         self._maps: Cache[RunMap] = Cache(32)
@@ -108,8 +111,9 @@ class Scores:
         """Rows that match, sorted, `limit` of them from `offset` on."""
         where, values = _where(query)
         name, down = query.sort.lstrip("-"), query.sort.startswith("-")
+        shown = ", ".join(f'"{column}"' for column in self._shown)
         sql = (
-            f'select {_COLUMNS} from scores {where} order by "{name}" {"desc" if down else "asc"} nulls last, '
+            f'select {shown} from scores {where} order by "{name}" {"desc" if down else "asc"} nulls last, '
             f"{_ORDER} limit ? offset ?"
         )
         return self._ask(sql, [*values, query.limit, query.offset])
@@ -167,10 +171,10 @@ class Scores:
         value = table["value"].to_numpy(zero_copy_only=False).astype(np.float64)
         index, names = table["index"].to_numpy(), table["projection"]
         layers = table["layer"].to_numpy()
-        groups = list(_groups(layers, table["place"].to_numpy()))
-        bins = min(bins, max((stop - start for start, stop in groups), default=0))
+        rows_of = list(groups(layers, table["place"].to_numpy()))
+        bins = min(bins, max((stop - start for start, stop in rows_of), default=0))
         rows = []
-        for start, stop in groups:
+        for start, stop in rows_of:
             means, leaders = _binned(value[start:stop], bins)
             rows.append(
                 MapRow(
@@ -191,7 +195,7 @@ class Scores:
         )
 
 
-def _groups(layer: np.ndarray[Any, Any], place: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
+def groups(layer: np.ndarray[Any, Any], place: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
     """Runs of equal (layer, place) as (start, stop)."""
     if not len(layer):
         return []

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from app.errors import CorruptStore, NotFound
 from app.store import arrays as zarrays
 from app.store import keys, scores, tokens
 from app.store.files import Buffer, Stamp
 from app.store.manifest import BlockManifest, FileStamp, RunFacts, RunManifest
+from app.store.parsing import from_parquet, to_parquet
 from app.store.records import Records
 
 INPUTS = "inputs.safetensors"
@@ -28,7 +26,7 @@ class Writer(Records):
 
     def write_tokens(self, run: str, table: pa.Table, facts: RunFacts) -> None:
         """The token stream and what is known before the first block."""
-        self.files.write(keys.run(run, "tokens.parquet"), _parquet(table.cast(tokens.SCHEMA)))
+        self.files.write(keys.run(run, "tokens.parquet"), to_parquet(table.cast(tokens.SCHEMA)))
         self.files.write(keys.run(run, "facts.json"), facts.model_dump_json(indent=1).encode())
 
     def write_inputs(self, run: str, layer: int, inputs: Iterable[Buffer]) -> Stamp:
@@ -56,7 +54,7 @@ class Writer(Records):
         files: dict[str, Stamp] = {
             INPUTS: inputs,
             "scores.parquet": self.files.write(
-                keys.block(run, layer, "scores.parquet"), _parquet(table.cast(scores.SCHEMA))
+                keys.block(run, layer, "scores.parquet"), to_parquet(table.cast(scores.SCHEMA))
             ),
         }
         for projection, named in arrays.items():
@@ -87,7 +85,7 @@ class Writer(Records):
 
     def read_block_scores(self, run: str, layer: int) -> pa.Table:
         """The scores of a finished block (`scores.SCHEMA`). Raises CorruptStore."""
-        return pq.read_table(pa.BufferReader(self._checked(run, layer, "scores.parquet")))
+        return from_parquet(self._checked(run, layer, "scores.parquet"))
 
     def verify_block(self, run: str, layer: int) -> list[str]:
         """Keys of the block's files that are missing or differ from their checksums."""
@@ -120,7 +118,9 @@ class Writer(Records):
         projections = [p.name for p in record.model.projections]
         table = scores.ranked(table, projections, record.request.top_share)
         stamps = {
-            "scores.parquet": FileStamp.of(self.files.write(keys.run(run, "scores.parquet"), _parquet(table)))
+            "scores.parquet": FileStamp.of(
+                self.files.write(keys.run(run, "scores.parquet"), to_parquet(table))
+            )
         }
         names = ["request.json", "facts.json", "tokens.parquet"]
         names += [keys.block(run, b.layer, "manifest.json").removeprefix(f"{keys.run(run)}/") for b in done]
@@ -146,17 +146,7 @@ class Writer(Records):
         if manifest is None:
             raise NotFound(f"Block {layer} of run '{run}' is not finished.", hint="Submit the run to go on.")
         data = self.files.read(key)
-        if data is None or not manifest.files[name].matches(_stamp(data)):
+        if data is None or not manifest.files[name].matches_bytes(data):
             state = "is missing" if data is None else "does not match its checksum"
             raise CorruptStore(f"'{key}' {state}.", hint=_HINT)
         return data
-
-
-def _stamp(data: bytes) -> Stamp:
-    return Stamp(len(data), hashlib.sha256(data).hexdigest())
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return sink.getvalue()

@@ -70,6 +70,7 @@ def block(layer: int) -> tuple[pa.Table, dict[str, dict[str, np.ndarray[Any, Any
         columns |= {"layer": [layer] * width, "projection": [name] * width, "index": np.arange(width)}
         columns |= {"wd": wd(layer, name), "constant": np.arange(width) == 0}
         columns["entropy"] = [None] + [1.0] * (width - 1)
+        columns["high"] = columns["low"] + 2.0
         tables.append(
             pa.table(
                 {column: pa.array(columns[column], SCHEMA.field(column).type) for column in SCHEMA.names}
