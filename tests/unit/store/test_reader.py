@@ -136,7 +136,7 @@ def test_neuron_detail(store: Store, run: str) -> None:
     assert (detail.layer_neurons, detail.run_neurons) == (70, 270)
     assert detail.distribution.counts == [69_000 + i + 2 for i in range(256)]
     assert detail.distribution.quantiles == pytest.approx((69 + np.linspace(0, 1, 257)).tolist())
-    assert (detail.distribution.low, detail.distribution.high) == (69.25, 69.25)
+    assert (detail.distribution.low, detail.distribution.high) == (69.25, 71.25)
     assert [t.position for t in detail.tokens.low] == [(69 + 10 + i) % 40 for i in range(16)]
     assert detail.tokens.high[0].value == 69.0
     assert detail.provenance.model_fingerprint == "f" * 16
