@@ -16,6 +16,7 @@ from app.settings import Settings
 from worker.models import skeleton
 from worker.models.block import Block
 from worker.models.convert import converted
+from worker.models.head import Head
 from worker.models.replay import Batch, Replay
 from worker.models.weights import Weights, give_back_memory, load, unload
 
@@ -34,7 +35,8 @@ def open_model(checkpoint: Checkpoint, device: torch.device, settings: Settings)
 class BlockModel:
     """A model as a stream of blocks.
 
-    `inspection` describes it, `tokenizer` is its fast tokenizer, `dtype` the type of weights and hidden states.
+    `checkpoint` is what it is read from, for a GGUF file its converted copy; `inspection` describes it, `tokenizer` is its
+    fast tokenizer, `dtype` the type of weights and hidden states.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, settings: Settings) -> None:
@@ -42,7 +44,7 @@ class BlockModel:
             raise ModelError(
                 f"The files of '{checkpoint.title}' are not here.", hint="Resolve it with download=True."
             )
-        self.inspection = inspect_model(checkpoint)
+        self.checkpoint, self.inspection = checkpoint, inspect_model(checkpoint)
         self.device, self.settings = device, settings
         self.dtype: torch.dtype = getattr(torch, self.inspection.dtype)
         self.tokenizer: Any = skeleton.load_tokenizer(checkpoint.folder, checkpoint.title)
@@ -56,6 +58,7 @@ class BlockModel:
         )
         self._dtype_of = skeleton.dtype_plan(self._model, self.dtype)
         self._replay = Replay(self._model, self._blocks, checkpoint.title)
+        self._head: Head | None = None
         self._load_outside()
 
     def _load_outside(self) -> None:
@@ -118,3 +121,23 @@ class BlockModel:
     def finish(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The model's last hidden state (B, T, d_model) from the last block's output: its final norm, if it has one."""
         return self._replay.finish(hidden, batch)
+
+    def check_losses(self) -> None:
+        """Raise ModelError, before any work, unless `losses` can be had: not of an encoder, nor without a head."""
+        self._with_head()
+
+    @torch.no_grad()
+    def losses(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        """Each window's summed negative log-likelihood (B,) in nats, and how many tokens of each were predicted.
+
+        hidden: (B, T, d_model), the last block's output; the model's norm and head are applied here. Tokens 2..T are
+        predicted from those before them: the losses are float64 on the CPU, the count is T - 1. The head's weights are
+        loaded at the first call. Raises ModelError for a model that has no next-token head.
+        """
+        losses = self._with_head().losses(self.finish(hidden, batch), batch.ids)
+        return losses, max(0, batch.ids.shape[1] - 1)
+
+    def _with_head(self) -> Head:
+        if self._head is None:
+            self._head = Head(self._model, self._weights, self.dtype, self.inspection.title)
+        return self._head

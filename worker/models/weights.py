@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from app.catalog.headers import TensorInfo
 from app.errors import CorruptFile, ModelError, NumericsError
 
-_LEGACY_NAMES = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
-"""What old BERT checkpoints call the parameters of their norms."""
+_LEGACY_NAMES = (
+    ("LayerNorm.weight", "LayerNorm.gamma"),
+    ("LayerNorm.bias", "LayerNorm.beta"),
+    ("lm_head.weight", "embed_out.weight"),
+)
+"""What checkpoints call parameters that have another name in the model: old BERT's norms, GPT-NeoX's head."""
 
 
 class Weights:
@@ -29,14 +33,24 @@ class Weights:
 
     def key(self, name: str) -> str:
         """The checkpoint's name of a tensor. Raises CorruptFile when it has none."""
+        found = self._find(name)
+        if found is None:
+            raise CorruptFile(
+                f"'{self.title}' lacks the tensor '{name}'.", hint="Copy or download the model again."
+            )
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether the checkpoint has the tensor."""
+        return self._find(name) is not None
+
+    def _find(self, name: str) -> str | None:
         names = [name, *(name.replace(new, old) for new, old in _LEGACY_NAMES if name.endswith(new))]
         for candidate in names:
             for key in (f"{self.prefix}.{candidate}", candidate):
                 if key in self.tensors:
                     return key
-        raise CorruptFile(
-            f"'{self.title}' lacks the tensor '{name}'.", hint="Copy or download the model again."
-        )
+        return None
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """The named tensors, each shard opened once. They rest on the file: copy what is to be kept."""
