@@ -5,6 +5,7 @@
     for job in client.events(submitted.job.id):
         print(job.progress.phase)
     rows = client.neurons(submitted.run.id, sort="-wd", limit=20).items
+    pruned = client.prune(submitted.run.id, PruningRequest(sparsity=0.9, layers=[15]))
 
 Every method raises the exception of `app.errors` that the service's problem names; ApiUnreachable when nothing answers.
 Reads are tried again, with back-off, when the service answers 503 or the connection breaks; writes are sent once.

@@ -13,12 +13,16 @@ from app.client import calls
 from app.client.calls import PREFIX, WAITS_SECONDS, Call, Calls, JobEvents, T, error_of, headers, unreachable
 from app.errors import ApiUnreachable
 from app.schemas.corpus import Corpus
+from app.schemas.distribution import NeuronDistributions
+from app.schemas.evaluation import Evaluation, EvaluationRequest, EvaluationSubmitted
+from app.schemas.expansion import Expansion, ExpansionRequest, ExpansionSubmitted, ExpertTokens
 from app.schemas.health import Health
 from app.schemas.job import Job, JobLog
 from app.schemas.layer import LayerSummary, LayerValues, RunMap
-from app.schemas.model import ModelInspection, ModelSources
+from app.schemas.model import Estimate, ModelInspection, ModelSources
 from app.schemas.neuron import NeuronDetail, NeuronRow
 from app.schemas.page import Page
+from app.schemas.pruning import Pruning, PruningRequest, PruningSubmitted
 from app.schemas.run import Run, RunRequest, RunSubmitted
 
 log = logging.getLogger("wasserscope.client")
@@ -86,16 +90,34 @@ class AsyncClient:
         return (await self._send(Calls.layers(run))).items
 
     async def layer(
-        self, run: str, layer: int, projection: str, metrics: Sequence[str] = ("wd",)
+        self,
+        run: str,
+        layer: int,
+        projection: str,
+        metrics: Sequence[str] = ("wd",),
+        *,
+        pruning: str | None = None,
+        expansion: str | None = None,
     ) -> LayerValues:
-        """Metrics of all neurons of a layer."""
-        return await self._send(Calls.layer(run, layer, projection, metrics))
+        """Metrics of all neurons of a layer; metrics of a pruning or an expansion need it named."""
+        return await self._send(
+            Calls.layer(run, layer, projection, metrics, pruning=pruning, expansion=expansion)
+        )
 
     async def map(
-        self, run: str, metric: str = "wd", bins: int = 512, projection: str | None = None
+        self,
+        run: str,
+        metric: str = "wd",
+        bins: int = 512,
+        projection: str | None = None,
+        *,
+        pruning: str | None = None,
+        expansion: str | None = None,
     ) -> RunMap:
-        """The Wasserstein map."""
-        return await self._send(Calls.map(run, metric, bins, projection))
+        """The Wasserstein map, or that of another metric; one of a pruning or an expansion needs it named."""
+        return await self._send(
+            Calls.map(run, metric, bins, projection, pruning=pruning, expansion=expansion)
+        )
 
     async def neurons(self, run: str, **query: Any) -> Page[NeuronRow]:
         """A page of neurons; `query` has the fields of NeuronQuery."""
@@ -105,9 +127,97 @@ class AsyncClient:
         """All that is known of one neuron."""
         return await self._send(Calls.neuron(run, layer, projection, index))
 
-    async def jobs(self, *, limit: int = 50, offset: int = 0) -> Page[Job]:
+    async def distributions(
+        self,
+        run: str,
+        layer: int,
+        projection: str,
+        index: int,
+        *,
+        pruning: str | None = None,
+        expansion: str | None = None,
+    ) -> NeuronDistributions:
+        """One neuron dense, pruned and expanded, on shared bins."""
+        return await self._send(
+            Calls.distributions(run, layer, projection, index, pruning=pruning, expansion=expansion)
+        )
+
+    async def prune(self, run: str, request: PruningRequest) -> PruningSubmitted:
+        """Prune layers of a run, join the job that does, or get what is done already."""
+        return await self._send(Calls.prune(run, request))
+
+    async def estimate_pruning(self, run: str, request: PruningRequest) -> Estimate:
+        """What the layers that are missing would take."""
+        return await self._send(Calls.estimate_pruning(run, request))
+
+    async def prunings(self, run: str, *, limit: int = 50, offset: int = 0) -> Page[Pruning]:
+        """Prunings of a run, the newest first."""
+        return await self._send(Calls.prunings(run, limit, offset))
+
+    async def pruning(self, run: str, pruning: str) -> Pruning:
+        """One pruning as far as it has come."""
+        return await self._send(Calls.pruning(run, pruning))
+
+    async def delete_pruning(self, run: str, pruning: str) -> None:
+        """Remove a pruning and all it stored."""
+        await self._send(Calls.delete_pruning(run, pruning))
+
+    async def expand(self, run: str, request: ExpansionRequest) -> ExpansionSubmitted:
+        """Expand layers of a run, join the job that does, or get what is done already."""
+        return await self._send(Calls.expand(run, request))
+
+    async def estimate_expansion(self, run: str, request: ExpansionRequest) -> Estimate:
+        """What the layers that are missing would take."""
+        return await self._send(Calls.estimate_expansion(run, request))
+
+    async def expansions(self, run: str, *, limit: int = 50, offset: int = 0) -> Page[Expansion]:
+        """Expansions of a run, the newest first."""
+        return await self._send(Calls.expansions(run, limit, offset))
+
+    async def expansion(self, run: str, expansion: str) -> Expansion:
+        """One expansion as far as it has come."""
+        return await self._send(Calls.expansion(run, expansion))
+
+    async def delete_expansion(self, run: str, expansion: str) -> None:
+        """Remove an expansion and all it stored."""
+        await self._send(Calls.delete_expansion(run, expansion))
+
+    async def experts(self, run: str, expansion: str, layer: int, projection: str) -> list[ExpertTokens]:
+        """What goes to each expert of an expanded layer."""
+        return (await self._send(Calls.experts(run, expansion, layer, projection))).items
+
+    async def export(self, run: str, variant: str) -> Job:
+        """Write a pruned or expanded model as a folder; its place is in `export` of the variant."""
+        return await self._send(Calls.export(run, variant))
+
+    async def evaluate(self, run: str, request: EvaluationRequest) -> EvaluationSubmitted:
+        """Perplexity of the dense model and of variants: start, join, or get what is finished."""
+        return await self._send(Calls.evaluate(run, request))
+
+    async def evaluations(self, run: str, *, limit: int = 50, offset: int = 0) -> Page[Evaluation]:
+        """Evaluations of a run, the newest first."""
+        return await self._send(Calls.evaluations(run, limit, offset))
+
+    async def evaluation(self, run: str, evaluation: str) -> Evaluation:
+        """One evaluation; its results once they are there."""
+        return await self._send(Calls.evaluation(run, evaluation))
+
+    async def delete_evaluation(self, run: str, evaluation: str) -> None:
+        """Remove an evaluation."""
+        await self._send(Calls.delete_evaluation(run, evaluation))
+
+    async def jobs(
+        self,
+        *,
+        limit: int = 50,
+        offset: int = 0,
+        state: str | None = None,
+        run: str | None = None,
+        subject: str | None = None,
+        kind: str | None = None,
+    ) -> Page[Job]:
         """Jobs, the newest first."""
-        return await self._send(Calls.jobs(limit, offset))
+        return await self._send(Calls.jobs(limit, offset, state=state, run=run, subject=subject, kind=kind))
 
     async def job(self, job: str) -> Job:
         """One job."""

@@ -12,13 +12,17 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.errors import ApiUnreachable, WasserscopeError, error_from_code
 from app.schemas.corpus import Corpus, CorpusText
+from app.schemas.distribution import NeuronDistributions
+from app.schemas.evaluation import Evaluation, EvaluationRequest, EvaluationSubmitted
+from app.schemas.expansion import Expansion, ExpansionRequest, ExpansionSubmitted, ExpertTokens
 from app.schemas.health import Health
 from app.schemas.job import Job, JobLog
 from app.schemas.layer import LayerSummary, LayerValues, RunMap
-from app.schemas.model import InspectRequest, ModelInspection, ModelSources
+from app.schemas.model import Estimate, InspectRequest, ModelInspection, ModelSources
 from app.schemas.neuron import NeuronDetail, NeuronRow
 from app.schemas.page import Page
 from app.schemas.problem import Problem
+from app.schemas.pruning import Pruning, PruningRequest, PruningSubmitted
 from app.schemas.run import Run, RunRequest, RunSubmitted
 
 T = TypeVar("T")
@@ -127,14 +131,15 @@ class Calls:
         return Call("GET", f"/runs/{run}/layers", Page[LayerSummary])
 
     @staticmethod
-    def layer(run: str, layer: int, projection: str, metrics: Sequence[str]) -> Call[LayerValues]:
-        return Call(
-            "GET", f"/runs/{run}/layers/{layer}/{projection}", LayerValues, {"metrics": list(metrics)}
-        )
+    def layer(
+        run: str, layer: int, projection: str, metrics: Sequence[str], **variants: str | None
+    ) -> Call[LayerValues]:
+        params = {"metrics": list(metrics), **variants}
+        return Call("GET", f"/runs/{run}/layers/{layer}/{projection}", LayerValues, params)
 
     @staticmethod
-    def map(run: str, metric: str, bins: int, projection: str | None) -> Call[RunMap]:
-        params = {"metric": metric, "bins": bins, "projection": projection}
+    def map(run: str, metric: str, bins: int, projection: str | None, **variants: str | None) -> Call[RunMap]:
+        params = {"metric": metric, "bins": bins, "projection": projection, **variants}
         return Call("GET", f"/runs/{run}/map", RunMap, params)
 
     @staticmethod
@@ -146,8 +151,81 @@ class Calls:
         return Call("GET", f"/runs/{run}/layers/{layer}/{projection}/neurons/{index}", NeuronDetail)
 
     @staticmethod
-    def jobs(limit: int, offset: int) -> Call[Page[Job]]:
-        return Call("GET", "/jobs", Page[Job], {"limit": limit, "offset": offset})
+    def distributions(
+        run: str, layer: int, projection: str, index: int, **variants: str | None
+    ) -> Call[NeuronDistributions]:
+        path = f"/runs/{run}/layers/{layer}/{projection}/neurons/{index}/distributions"
+        return Call("GET", path, NeuronDistributions, variants)
+
+    @staticmethod
+    def prune(run: str, request: PruningRequest) -> Call[PruningSubmitted]:
+        return Call("POST", f"/runs/{run}/prunings", PruningSubmitted, body=request)
+
+    @staticmethod
+    def estimate_pruning(run: str, request: PruningRequest) -> Call[Estimate]:
+        return Call("POST", f"/runs/{run}/prunings/estimate", Estimate, body=request)
+
+    @staticmethod
+    def prunings(run: str, limit: int, offset: int) -> Call[Page[Pruning]]:
+        return Call("GET", f"/runs/{run}/prunings", Page[Pruning], {"limit": limit, "offset": offset})
+
+    @staticmethod
+    def pruning(run: str, pruning: str) -> Call[Pruning]:
+        return Call("GET", f"/runs/{run}/prunings/{pruning}", Pruning)
+
+    @staticmethod
+    def delete_pruning(run: str, pruning: str) -> Call[None]:
+        return Call("DELETE", f"/runs/{run}/prunings/{pruning}", None)
+
+    @staticmethod
+    def expand(run: str, request: ExpansionRequest) -> Call[ExpansionSubmitted]:
+        return Call("POST", f"/runs/{run}/expansions", ExpansionSubmitted, body=request)
+
+    @staticmethod
+    def estimate_expansion(run: str, request: ExpansionRequest) -> Call[Estimate]:
+        return Call("POST", f"/runs/{run}/expansions/estimate", Estimate, body=request)
+
+    @staticmethod
+    def expansions(run: str, limit: int, offset: int) -> Call[Page[Expansion]]:
+        return Call("GET", f"/runs/{run}/expansions", Page[Expansion], {"limit": limit, "offset": offset})
+
+    @staticmethod
+    def expansion(run: str, expansion: str) -> Call[Expansion]:
+        return Call("GET", f"/runs/{run}/expansions/{expansion}", Expansion)
+
+    @staticmethod
+    def delete_expansion(run: str, expansion: str) -> Call[None]:
+        return Call("DELETE", f"/runs/{run}/expansions/{expansion}", None)
+
+    @staticmethod
+    def experts(run: str, expansion: str, layer: int, projection: str) -> Call[Page[ExpertTokens]]:
+        path = f"/runs/{run}/expansions/{expansion}/layers/{layer}/{projection}/experts"
+        return Call("GET", path, Page[ExpertTokens])
+
+    @staticmethod
+    def export(run: str, variant: str) -> Call[Job]:
+        noun = "expansions" if variant.startswith("x-") else "prunings"
+        return Call("POST", f"/runs/{run}/{noun}/{variant}/export", Job)
+
+    @staticmethod
+    def evaluate(run: str, request: EvaluationRequest) -> Call[EvaluationSubmitted]:
+        return Call("POST", f"/runs/{run}/evaluations", EvaluationSubmitted, body=request)
+
+    @staticmethod
+    def evaluations(run: str, limit: int, offset: int) -> Call[Page[Evaluation]]:
+        return Call("GET", f"/runs/{run}/evaluations", Page[Evaluation], {"limit": limit, "offset": offset})
+
+    @staticmethod
+    def evaluation(run: str, evaluation: str) -> Call[Evaluation]:
+        return Call("GET", f"/runs/{run}/evaluations/{evaluation}", Evaluation)
+
+    @staticmethod
+    def delete_evaluation(run: str, evaluation: str) -> Call[None]:
+        return Call("DELETE", f"/runs/{run}/evaluations/{evaluation}", None)
+
+    @staticmethod
+    def jobs(limit: int, offset: int, **filters: str | None) -> Call[Page[Job]]:
+        return Call("GET", "/jobs", Page[Job], {"limit": limit, "offset": offset, **filters})
 
     @staticmethod
     def job(job: str) -> Call[Job]:
