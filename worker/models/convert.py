@@ -31,12 +31,20 @@ def converted(checkpoint: Checkpoint, settings: Settings) -> Checkpoint:
     if checkpoint.folder is not None or checkpoint.kind not in ("demo", "gguf"):
         return checkpoint
     folder = converted_folder(settings, checkpoint.fingerprint)
+    if is_whole(folder) and _lacks_head(folder, checkpoint):
+        shutil.rmtree(folder, ignore_errors=True)
     if not is_whole(folder):
         _convert(checkpoint.files[0], folder)
     files, tensors = read_folder(folder)
     return replace(
         checkpoint, folder=folder, files=files, tensors=tensors, config=read_json(folder / "config.json")
     )
+
+
+def _lacks_head(folder: Path, checkpoint: Checkpoint) -> bool:
+    """Whether the copy was made without the head that the GGUF file has, as version 0.1 did."""
+    made = read_json(folder / "config.json").get("architectures")
+    return "output.weight" in checkpoint.tensors and made != checkpoint.config["architectures"]
 
 
 def _convert(file: Path, folder: Path) -> None:
@@ -69,7 +77,7 @@ def _convert(file: Path, folder: Path) -> None:
 
 def _dequantise(file: Path, target: Path) -> None:
     """The model of `file`, float32, and its tokenizer, saved to `target` by transformers."""
-    from transformers import AutoModel, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -77,7 +85,7 @@ def _dequantise(file: Path, target: Path) -> None:
     plain = GgufConfig(dequantize=True)  # also where kernels for packed weights are installed
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
-            model, report = AutoModel.from_pretrained(
+            model, report = AutoModelForCausalLM.from_pretrained(
                 **where,
                 dtype=torch.float32,
                 quantization_config=plain,

@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from app import catalog
 from app.catalog.convert import MARKER, converted_folder, is_whole
@@ -24,8 +24,13 @@ CPU = torch.device("cpu")
 CONTEXT = 1024  # GPT-2's own: transformers does not read it from the file
 
 
-def write_gguf(architecture: str, path: Path, context: int = CONTEXT, without: str = "") -> Any:
-    """A tiny random model in a GGUF file, float32, as llama.cpp's converter would name things; the model itself."""
+def write_gguf(
+    architecture: str, path: Path, context: int = CONTEXT, without: str = "", head: torch.Tensor | None = None
+) -> Any:
+    """A tiny random model in a GGUF file, float32, as llama.cpp's converter would name things; the model itself.
+
+    head: (vocabulary, width) of a head of its own; without one it is tied.
+    """
     model_type = ARCHITECTURES[architecture][0]
     shape = {
         "gpt2": {"n_inner": 128, "n_positions": context},
@@ -65,6 +70,8 @@ def write_gguf(architecture: str, path: Path, context: int = CONTEXT, without: s
         place = names.get_name(f"{prefix}.{name}", try_suffixes=(".weight", ".bias"))
         if place != without:
             writer.add_tensor(place, np.ascontiguousarray(array))
+    if head is not None:
+        writer.add_tensor("output.weight", head.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -132,6 +139,37 @@ def test_later_runs_stream_from_the_copy(
     assert [path.name for path in (settings.cache / "models").iterdir()] == [checkpoint.fingerprint]
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_head_is_converted_too(architecture: str, tied: bool, tmp_path: Path, settings: Settings) -> None:
+    head = None if tied else torch.randn(384, 32)
+    original = write_gguf(architecture, tmp_path / "tiny.gguf", head=head)
+    stream = open_model(catalog.resolve("gguf:tiny.gguf", settings), CPU, settings)
+    (batch,) = stream.embed([torch.arange(1, 21)])
+    losses, count = stream.losses(batch.hidden, batch)
+    weight = original.get_input_embeddings().weight if tied else head
+    logits = stream.finish(batch.hidden, batch)[0, :-1] @ weight.T
+    wanted = torch.nn.functional.cross_entropy(logits, batch.ids[0, 1:], reduction="sum")
+    torch.testing.assert_close(losses.float()[0], wanted, rtol=1e-5, atol=0)
+    assert count == 19
+    assert ("lm_head.weight" in stream.checkpoint.tensors) != tied
+
+
+def test_a_copy_without_the_files_head_is_made_again(tmp_path: Path, settings: Settings) -> None:
+    write_gguf("llama", tmp_path / "tiny.gguf", head=torch.randn(384, 32))
+    checkpoint = catalog.resolve("gguf:tiny.gguf", settings)
+    open_model(checkpoint, CPU, settings)
+    folder = converted_folder(settings, checkpoint.fingerprint)
+    AutoModel.from_config(AutoConfig.from_pretrained(folder)).save_pretrained(
+        folder
+    )  # as version 0.1 made it
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != MARKER}
+    (folder / MARKER).write_text(json.dumps(sizes))
+    assert is_whole(folder)
+    open_model(checkpoint, CPU, settings).check_losses()
+    assert "lm_head.weight" in open_model(checkpoint, CPU, settings).checkpoint.tensors
+
+
 @pytest.mark.parametrize("damage", ["weights", "config.json", "tokenizer.json", MARKER])
 def test_a_damaged_copy_is_made_again(damage: str, tmp_path: Path, settings: Settings) -> None:
     write_gguf("llama", tmp_path / "tiny.gguf")
@@ -173,7 +211,9 @@ def test_a_file_that_transformers_cannot_read_is_named(tmp_path: Path, settings:
 
 def test_a_missing_tensor_is_never_replaced_by_random_numbers(tmp_path: Path, settings: Settings) -> None:
     write_gguf("llama", tmp_path / "tiny.gguf", without="blk.1.attn_q.weight")
-    with pytest.raises(ModelError, match=r"lacks, .*the tensor 'layers\.1\.self_attn\.q_proj\.weight'"):
+    with pytest.raises(
+        ModelError, match=r"lacks, .*the tensor 'model\.layers\.1\.self_attn\.q_proj\.weight'"
+    ):
         open_model(catalog.resolve("gguf:tiny.gguf", settings), CPU, settings)
 
 
