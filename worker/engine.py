@@ -27,7 +27,7 @@ from rq.worker import SpawnWorker
 from rq.worker.base import WorkerStatus
 
 from app.errors import JobCancelled, WasserscopeError, WorkerLost
-from app.live import LiveKeys
+from app.live import LiveKeys, job_of_part, settle
 from app.schemas.problem import Problem
 from app.settings import Settings
 
@@ -64,6 +64,7 @@ class Engine(SpawnWorker):  # type: ignore[misc]
         self.settings, self.keys, self.about = settings, keys, about
         self.job_monitoring_interval = MONITOR_SECONDS
         self.push_exc_handler(self.record_failure)
+        self._unsettled: set[str] = set()
         return self
 
     @property
@@ -121,6 +122,17 @@ class Engine(SpawnWorker):  # type: ignore[misc]
         if self.stopping:  # the signal came between taking the job and here
             self.kill_horse()
 
+    def execute_job(self, job: Any, queue: Any) -> None:
+        """Have one job done, one way or another, and see to how long its records stay."""
+        super().execute_job(job, queue)
+        self.settle(job.id)
+
+    def clean_registries(self) -> None:
+        """RQ's look for jobs of dead workers; the records of those that are given up get their time to live."""
+        super().clean_registries()
+        for part in list(self._unsettled):
+            self.settle(part)
+
     def request_stop(self, signum: int, frame: Any) -> None:
         """SIGTERM or SIGINT: end now. A running job is killed and put back; the store keeps its finished blocks."""
         self._stop_requested = True
@@ -158,6 +170,8 @@ class Engine(SpawnWorker):  # type: ignore[misc]
         """Retry lost processes only."""
         if self.is_horse:
             job.retries_left = 0
+        else:
+            self._unsettled.add(job.id)
         super().handle_job_failure(job, *args, **kwargs)
 
     def _finalize_success(self, job: Any, queue: Any, execution: Any, return_value: Any) -> None:
@@ -186,6 +200,7 @@ class Engine(SpawnWorker):  # type: ignore[misc]
     def record_failure(self, job: Any, kind: type[BaseException], error: BaseException, trace: Any) -> bool:
         """RQ's exception handler: keep the problem for people, the traceback in the log."""
         if kind is AbandonedJobError:
+            self._unsettled.add(job.id)
             self._lost(job, "The worker that had the job died.")
             return True
         if not isinstance(error, WasserscopeError):
@@ -199,7 +214,7 @@ class Engine(SpawnWorker):  # type: ignore[misc]
             return
         hint = (
             "If it was killed by the system for lack of memory, lower WASSERSCOPE_BATCH_TOKENS, "
-            "WASSERSCOPE_CHUNK_MEBIBYTES or the run's tokens. Then submit the run again: it goes on where it stopped."
+            "WASSERSCOPE_CHUNK_MEBIBYTES or the run's tokens. Then submit it again: it goes on where it stopped."
         )
         self.fail(job.id, WorkerLost(f"{detail} It was tried {self.settings.max_tries} times.", hint=hint))
 
@@ -223,6 +238,14 @@ class Engine(SpawnWorker):  # type: ignore[misc]
 
         self._write(fill)
 
+    def settle(self, part: str) -> None:
+        """Give the job of an ended part its time to live."""
+        self._unsettled.discard(part)
+        try:
+            settle(self.connection, self.keys, job_of_part(part), self.settings.job_ttl_seconds)
+        except RedisError as error:
+            self.log.warning("Redis does not answer (%s); the records of job %s stay", error, part)
+
     def _write(self, fill: Any) -> None:
         try:
             with self.connection.pipeline() as pipe:
@@ -239,11 +262,11 @@ def _known(error: BaseException, settings: Settings) -> WasserscopeError:
     if isinstance(error, JobTimeoutException):
         return WasserscopeError(
             f"The job ran longer than {settings.job_timeout_seconds} s.",
-            hint="Raise WASSERSCOPE_JOB_TIMEOUT_SECONDS and submit the run again: it goes on where it stopped.",
+            hint="Raise WASSERSCOPE_JOB_TIMEOUT_SECONDS and submit it again: it goes on where it stopped.",
         )
     return WasserscopeError(
         f"An error that was not foreseen: {type(error).__name__}.",
-        hint="The job's log has the details. Submitting the run again goes on where it stopped.",
+        hint="The job's log has the details. Submitting it again goes on where it stopped.",
     )
 
 

@@ -147,9 +147,7 @@ class LiveProgress:
             return
         cancelled, owner = answer[:2]
         if cancelled:
-            raise JobCancelled(
-                "The job was cancelled.", hint="Submit the run again to go on where it stopped."
-            )
+            raise JobCancelled("The job was cancelled.", hint="Submit it again to go on where it stopped.")
         if owner is not None and owner.decode() != self._owner:
             raise WorkerLost(
                 "Another worker took this job over while this one could not reach Redis.",

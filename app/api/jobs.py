@@ -14,12 +14,14 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from app.api.deps import JobName, QueueDep, WindowDep
 from app.api.problems import answers
 from app.errors import NotFound, QueueUnavailable
-from app.queue import JobQueue
+from app.queue import JobQueue, Kind
 from app.schemas.job import Job, JobLog, JobState
 from app.schemas.page import Page
 from app.schemas.run import RUN_PATTERN
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+SUBJECT_PATTERN = r"^[pxe]-[0-9a-f]{12}$"
 
 POLL_SECONDS = 0.5
 BEAT_SECONDS = 15.0
@@ -41,9 +43,18 @@ def jobs(
             examples=["smollm2-135m-instruct-4f1c2a9be0d7"],
         ),
     ] = None,
+    subject: Annotated[
+        str | None,
+        Query(
+            pattern=SUBJECT_PATTERN,
+            description="Only jobs that make this pruning, expansion or evaluation.",
+            examples=["p-4f1c2a9be0d7"],
+        ),
+    ] = None,
+    kind: Annotated[Kind | None, Query(description="Only jobs of this kind.", examples=["explore"])] = None,
 ) -> Page[Job]:
-    """Jobs, the newest first. Records of ended jobs are forgotten after a while; runs are not."""
-    return queue.jobs(window.limit, window.offset, state=state, run=run)
+    """Jobs, the newest first. Records of ended jobs are forgotten after a while; what they stored is not."""
+    return queue.jobs(window.limit, window.offset, state=state, run=run, subject=subject, kind=kind)
 
 
 @router.get("/{job}", operation_id="getJob", responses=answers(404, 422))

@@ -20,6 +20,7 @@ from app.api.deps import (
 from app.api.models import check_tokens, check_window
 from app.api.problems import answers
 from app.errors import Conflict, CorpusError, NotFound, QueueUnavailable
+from app.queue import explore_work
 from app.schemas.job import Job, JobState
 from app.schemas.layer import LayerSummary, LayerValues, Metric, RunMap
 from app.schemas.model import ModelInspection
@@ -63,7 +64,7 @@ def submit(service: ServiceDep, request: RunRequest, http: Request, response: Re
     known = _is_known(service.store, run)
     service.store.create_run(request, _model(inspection), title, fingerprint)
     try:
-        job = queue.submit_explore(run)
+        job = queue.submit(explore_work(run))
     except QueueUnavailable:
         if not known:
             service.store.delete_run(run)

@@ -1,8 +1,9 @@
 """Jobs: submitted once, looked at, cancelled.
 
-A job's id follows from its run, so the same run asked for twice is one job. RQ holds whether a job waits or runs and who
-has it; the live state beside it (`app.live`) holds progress, problem and log. Jobs are named by dotted name and carry
-JSON: the service never imports a worker, and what is in Redis is never unpickled.
+A job's id follows from its work (`app.queue.work`), so the same work asked for twice is one job. It has one part or
+several, each one job of RQ's, done by whichever worker is free; people see one job. RQ holds whether a part waits or runs
+and who has it; the live state beside it (`app.live`) holds the job's facts and each part's progress, problem and log. Parts
+are named by dotted name and carry JSON: the service never imports a worker, and what is in Redis is never unpickled.
 """
 
 from __future__ import annotations
@@ -15,20 +16,19 @@ from typing import Any
 
 import rq
 from redis.exceptions import RedisError
-from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
-from rq.job import JobStatus
+from rq.exceptions import InvalidJobOperation
 from rq.serializers import JSONSerializer
 
 from app.errors import Conflict, NotFound, QueueUnavailable
-from app.live import LiveKeys, connect, queue_name
-from app.queue.view import KIND, job_view, state_of, worker_view
+from app.live import LiveKeys, connect, job_of_part, queue_name, settle
+from app.queue.facts import Facts
+from app.queue.records import Entry, Records
+from app.queue.view import worker_view
+from app.queue.work import Work, explore_work
 from app.schemas.health import Part, WorkerInfo
 from app.schemas.job import Job, JobLog, JobState
 from app.schemas.page import Page
 from app.settings import Settings
-
-EXPLORE = "worker.jobs.explore.explore"
-"""Dotted name of the job's function."""
 
 
 class JobQueue:
@@ -46,62 +46,71 @@ class JobQueue:
             )
         self._redis: Any = connect(self._url)
         self._queue: Any = rq.Queue(self.name, connection=self._redis, serializer=JSONSerializer)
+        self._records = Records(self._redis, self._keys)
 
-    @staticmethod
-    def job_id(run: str) -> str:
-        """Id of the job of `run`."""
-        return f"{KIND}-{run}"
+    def submit(self, work: Work) -> Job:
+        """Queue `work`; the job that is already at it, if there is one.
 
-    def submit_explore(self, run: str) -> Job:
-        """Queue the exploration of `run`; the job that is already at it, if there is one.
-
-        An ended job of the same run is replaced. Two submits at once make one job.
+        An ended job of the same id is replaced by one with the parts of `work`. Two submits at once make one job.
         """
-        job_id = self.job_id(run)
-        with self._reachable(), self._redis.lock(self._keys.submit(job_id), timeout=10, blocking_timeout=5):
-            record = self._record(job_id)
-            if record is None or state_of(record.get_status(refresh=False)).final:
-                self._forget(job_id, record)
-                self._enqueue(job_id, run)
-        return self.get(job_id)
+
+        def fill(pipe: Any) -> None:
+            before = self._records.entry(work.job_id)
+            if before is not None:
+                pipe.watch(*[self._keys.record(name) for name in before.facts.names])
+                before = self._records.entry(work.job_id)  # now nobody changes it without being noticed
+            if before is not None and not before.state.final:
+                return
+            pipe.multi()
+            if before is not None:
+                self._records.forget(pipe, before)
+            self._enqueue(pipe, work)
+
+        with self._reachable():
+            self._redis.transaction(fill, self._keys.facts(work.job_id))
+        return self.get(work.job_id)
 
     def get(self, job_id: str) -> Job:
         """One job. Raises NotFound."""
         with self._reachable():
-            record = self._record(job_id)
-            if record is None:
-                raise NotFound(
-                    f"There is no job '{job_id}'.",
-                    hint="Ended jobs are forgotten after a while; their runs stay in GET /api/v1/runs.",
-                )
-            return self._view(record)
+            return self._view(self._entry(job_id))
 
-    def job_of(self, run: str) -> Job | None:
-        """The job of `run`, at work or ended; None when there is none."""
+    def job_of(self, run: str, subject: str | None = None) -> Job | None:
+        """The job that explores `run`, or the one at work on `subject` of it, else the last one; None without any."""
         with self._reachable():
-            record = self._record(self.job_id(run))
-            return None if record is None else self._view(record)
+            if subject is None:
+                entry = self._records.entry(explore_work(run).job_id)
+                return None if entry is None else self._view(entry)
+        jobs = self.jobs_of(run, subject)
+        return next((job for job in jobs if not job.state.final), jobs[0] if jobs else None)
+
+    def jobs_of(self, run: str, subject: str | None = None) -> list[Job]:
+        """All jobs of a run, or those of one of its prunings, expansions or evaluations, the newest first."""
+        with self._reachable():
+            return self._records.views(self._entries(run=run, subject=subject), self._queue)
 
     def jobs(
-        self, limit: int, offset: int, state: JobState | None = None, run: str | None = None
+        self,
+        limit: int,
+        offset: int,
+        *,
+        state: JobState | None = None,
+        run: str | None = None,
+        subject: str | None = None,
+        kind: str | None = None,
     ) -> Page[Job]:
-        """Jobs, the newest first."""
+        """Jobs, the newest first. Without `state` only the page's records are fetched."""
         with self._reachable():
-            names = [name.decode() for name in self._redis.zrevrange(self._keys.jobs, 0, -1)]
-            if run is not None:
-                names = [name for name in names if name == self.job_id(run)]
-            records = rq.job.Job.fetch_many(names, connection=self._redis, serializer=JSONSerializer)
-            gone = [name for name, record in zip(names, records, strict=True) if record is None]
-            if gone:
-                self._redis.zrem(self._keys.jobs, *gone)
-            kept = [record for record in records if record is not None]
-            if state is not None:
-                kept = [record for record in kept if state_of(record.get_status(refresh=False)) is state]
-            items = [self._view(record) for record in kept[offset : offset + limit]]
-        return Page(items=items, total=len(kept), limit=limit, offset=offset)
+            if state is not None or run is not None or subject is not None or kind is not None:
+                found = self._entries(state=state, run=run, subject=subject, kind=kind)
+                total, entries = len(found), found[offset : offset + limit]
+            else:
+                total, entries = self._page(limit, offset)
+            items = self._records.views(entries, self._queue)
+        return Page(items=items, total=total, limit=limit, offset=offset)
 
     def cancel(self, job_id: str) -> Job:
-        """Ask a job to stop. A queued one is cancelled at once; a running one at its next batch, or killed when
+        """Ask a job to stop. Parts that wait are cancelled at once; those that run at their next batch, or killed when
         that takes longer than `cancel_grace_seconds`. Cancelling twice is cancelling once. Raises Conflict when it
         has ended otherwise.
         """
@@ -113,27 +122,25 @@ class JobQueue:
                 f"Job '{job_id}' is {before.state} already.", hint="Only queued or running jobs stop."
             )
         with self._reachable():
-            # The flag comes first: a worker that takes the job in this very moment finds it.
-            self._redis.set(
-                self._keys.cancel(job_id), repr(time.time()), ex=self._settings.job_ttl_seconds, nx=True
-            )
-            record = self._record(job_id)
-            if record is not None and state_of(record.get_status(refresh=False)) is JobState.queued:
+            # The flags come first: a worker that takes a part in this very moment finds its flag.
+            for name in self._entry(job_id).facts.names:
+                self._redis.set(
+                    self._keys.cancel(name), repr(time.time()), ex=self._settings.job_ttl_seconds, nx=True
+                )
+            for record in self._entry(job_id).parts_in(JobState.queued):
                 with contextlib.suppress(InvalidJobOperation):  # someone else cancelled it meanwhile
                     record.cancel()
-                record.connection.hset(
-                    record.key, "ended_at", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-                )
-                record.connection.expire(record.key, self._settings.job_ttl_seconds)
+                ended = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+                self._redis.hset(record.key, "ended_at", ended)
+            settle(self._redis, self._keys, job_id, self._settings.job_ttl_seconds)
         return self.get(job_id)
 
     def log(self, job_id: str) -> JobLog:
-        """What the job wrote; the last lines of it when it is long. Raises NotFound."""
-        self.get(job_id)
+        """What the job wrote, the parts of several together in the order of time; the last lines of it when it is long.
+        Raises NotFound.
+        """
         with self._reachable():
-            lines = [line.decode() for line in self._redis.lrange(self._keys.log(job_id), 0, -1)]
-            total = int(self._redis.hget(self._keys.job(job_id), "lines") or len(lines))
-        return JobLog(job=job_id, lines=lines, total=max(total, len(lines)))
+            return self._records.log(self._entry(job_id).facts)
 
     def workers(self) -> list[WorkerInfo]:
         """Live workers of this queue."""
@@ -146,9 +153,8 @@ class JobQueue:
                     self._redis.srem(self._keys.workers, name)
                     continue
                 running = self._redis.srandmember(f"rq:worker:{name}:executions")
-                found.append(
-                    worker_view(name, rq_hash, own, running.decode().rpartition(":")[0] if running else None)
-                )
+                job = job_of_part(running.decode().rpartition(":")[0]) if running else None
+                found.append(worker_view(name, rq_hash, own, job))
         return found
 
     def ping(self) -> Part:
@@ -168,44 +174,66 @@ class JobQueue:
         """Close the connections."""
         self._redis.close()
 
-    def _enqueue(self, job_id: str, run: str) -> None:
-        tries = self._settings.max_tries
-        with contextlib.suppress(DuplicateJobError):  # made by a client that holds no lock of ours
+    def _enqueue(self, pipe: Any, work: Work) -> None:
+        """All parts at once: whoever sees the job sees all of it."""
+        now = datetime.now(UTC)
+        facts = Facts.of(work, now)
+        ttl, tries = self._settings.job_ttl_seconds, self._settings.max_tries
+        pipe.hset(self._keys.facts(facts.job), mapping=facts.fields())
+        pipe.zadd(self._keys.jobs, {facts.job: now.timestamp()})
+        for name, arguments in zip(facts.names, work.parts, strict=True):
+            pipe.delete(*self._keys.all_of(name))
             self._queue.enqueue_call(
-                EXPLORE,
-                args=[run],
-                job_id=job_id,
-                unique=True,
+                work.function,
+                args=list(arguments),
+                job_id=name,
                 timeout=self._settings.job_timeout_seconds,
-                result_ttl=self._settings.job_ttl_seconds,
-                failure_ttl=self._settings.job_ttl_seconds,
-                description=f"explore {run}",
+                result_ttl=ttl,
+                failure_ttl=ttl,
+                description=f"{name}: {work.title}",
                 # Only a lost worker leads to a new try; a job's own failure is final (worker.engine).
                 retry=rq.Retry(max=tries - 1, enqueue_at_front=True) if tries > 1 else None,
+                pipeline=pipe,
             )
-        self._redis.zadd(self._keys.jobs, {job_id: time.time()})
 
-    def _forget(self, job_id: str, record: Any) -> None:
-        if record is not None:
-            record.delete()
-        keys = self._keys
-        self._redis.delete(keys.job(job_id), keys.log(job_id), keys.cancel(job_id), f"rq:job:{job_id}")
+    def _page(self, limit: int, offset: int) -> tuple[int, list[Entry]]:
+        """How many jobs there are, and some of them."""
+        while True:
+            names = self._records.names()
+            facts = self._records.facts(names[offset : offset + limit])
+            entries = self._records.entries(facts)
+            if len(entries) == len(names[offset : offset + limit]):
+                return len(names), entries
+            # What RQ had forgotten is forgotten here too by now: the next look finds less.
 
-    def _record(self, job_id: str) -> Any:
-        try:
-            return rq.job.Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
-        except (NoSuchJobError, ValueError):  # ValueError: an id that RQ would never give
-            return None
+    def _entries(
+        self,
+        *,
+        state: JobState | None = None,
+        run: str | None = None,
+        subject: str | None = None,
+        kind: str | None = None,
+    ) -> list[Entry]:
+        """The jobs that fit, the newest first."""
+        wanted = {"run": run, "subject": subject, "kind": kind}
+        fits = [
+            facts
+            for facts in self._records.facts(self._records.names())
+            if all(value is None or getattr(facts, name) == value for name, value in wanted.items())
+        ]
+        return [entry for entry in self._records.entries(fits) if state is None or entry.state is state]
 
-    def _view(self, record: Any) -> Job:
-        live = _text(self._redis.hgetall(self._keys.job(record.id)))
-        place = None
-        if record.get_status(refresh=False) is JobStatus.QUEUED:
-            found = self._queue.get_job_position(record.id)
-            place = None if found is None else found + 1
-        return job_view(
-            record, live, place=place, cancel_asked=bool(self._redis.exists(self._keys.cancel(record.id)))
-        )
+    def _entry(self, job_id: str) -> Entry:
+        found = self._records.entry(job_id)
+        if found is None:
+            raise NotFound(
+                f"There is no job '{job_id}'.",
+                hint="Ended jobs are forgotten after a while; their runs stay in GET /api/v1/runs.",
+            )
+        return found
+
+    def _view(self, entry: Entry) -> Job:
+        return self._records.views([entry], self._queue)[0]
 
     @contextlib.contextmanager
     def _reachable(self) -> Iterator[None]:

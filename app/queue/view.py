@@ -1,4 +1,4 @@
-"""A job as people see it, from RQ's record and the live state beside it."""
+"""A part of a job as people see it, from RQ's record and the live state beside it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 from rq.job import JobStatus
 
 from app.errors import WorkerLost
+from app.queue.facts import Facts
 from app.schemas.health import WorkerInfo
 from app.schemas.job import Job, JobState, Progress
 from app.schemas.problem import Problem
-
-KIND = "explore"
 
 _STATES = {
     JobStatus.STARTED: JobState.running,
@@ -29,22 +28,26 @@ def state_of(status: JobStatus) -> JobState:
     return _STATES.get(status, JobState.queued)
 
 
-def job_view(record: Any, live: Mapping[str, str], *, place: int | None, cancel_asked: bool) -> Job:
-    """The job from RQ's `record` (an rq.job.Job as fetched) and its `live` hash."""
+def part_view(
+    facts: Facts, record: Any, live: Mapping[str, str], *, place: int | None, cancel_asked: bool
+) -> Job:
+    """A part as if it were the whole job, from RQ's `record` (an rq.job.Job as fetched) and its `live` hash.
+
+    A part without a record counts as failed: nobody knows any more how it ended.
+    """
+    if record is None:
+        return _job(facts, state=JobState.failed, problem=Problem.of(_FORGOTTEN))
     state = state_of(record.get_status(refresh=False))
     queued = state is JobState.queued
-    return Job(
-        id=record.id,
-        kind=KIND,
+    return _job(
+        facts,
         state=state,
-        run=record.args[0],
         progress=_progress(state, live),
         place=place if queued else None,
         worker=None if queued else record.worker_name,
         device=None if queued else live.get("device"),
         tries=int(live.get("tries", 0)),
         cancelling=cancel_asked and not state.final,
-        created_at=_utc(record.created_at),
         started_at=None if queued else _utc(record.started_at),
         ended_at=_utc(record.ended_at) if state.final else None,
         problem=_problem(state, live),
@@ -63,6 +66,25 @@ def worker_view(name: str, rq_hash: Mapping[str, str], own: Mapping[str, str], j
         version=own.get("version", ""),
         job=job,
         seen_at=datetime.fromisoformat(seen) if seen else None,
+    )
+
+
+_FORGOTTEN = WorkerLost(
+    "Redis has lost the record of a part of this job.",
+    hint="Submit it again: what is finished is kept.",
+)
+
+
+def _job(facts: Facts, **values: Any) -> Job:
+    return Job(
+        id=facts.job,
+        kind=facts.kind,
+        run=facts.run,
+        subject=facts.subject,
+        title=facts.title,
+        parts=facts.parts,
+        created_at=facts.created_at,
+        **values,
     )
 
 
@@ -85,7 +107,7 @@ def _problem(state: JobState, live: Mapping[str, str]) -> Problem | None:
         return Problem.model_validate_json(live["problem"])
     lost = WorkerLost(
         "The worker stopped without saying why.",
-        hint="See the job's log, then submit the run again: it goes on.",
+        hint="See the job's log, then submit it again: it goes on.",
     )
     return Problem.of(lost)
 

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from app.errors import NotFound, QueueUnavailable
 from app.main import create_api
+from app.queue import Work
 from app.schemas.health import Part
 from app.schemas.job import Job, JobLog, JobState
 from app.schemas.page import Page
@@ -30,16 +31,21 @@ class FakeQueue:
         if self.down:
             raise QueueUnavailable("Redis does not answer.", hint="Start it.")
 
-    def submit_explore(self, run: str) -> Job:
+    def submit(self, work: Work) -> Job:
         self.require()
         job = Job(
-            id=f"explore-{run}",
-            kind="explore",
+            id=work.job_id,
+            kind=work.kind,
             state=JobState.queued,
-            run=run,
+            run=work.run,
+            subject=work.subject,
+            title=work.title,
+            parts=len(work.parts),
             place=1,
             created_at=datetime.now(UTC),
         )
+        if self.jobs_by_id.get(job.id, job).state.final:
+            del self.jobs_by_id[job.id]
         return self.jobs_by_id.setdefault(job.id, job)
 
     def get(self, job_id: str) -> Job:
@@ -48,13 +54,23 @@ class FakeQueue:
             raise NotFound(f"There is no job '{job_id}'.", hint="GET /api/v1/jobs")
         return self.jobs_by_id[job_id]
 
-    def job_of(self, run: str) -> Job | None:
+    def job_of(self, run: str, subject: str | None = None) -> Job | None:
         self.require()
-        return self.jobs_by_id.get(f"explore-{run}")
+        if subject is None:
+            return self.jobs_by_id.get(f"explore-{run}")
+        jobs = self.jobs_of(run, subject)
+        return next((job for job in jobs if not job.state.final), jobs[0] if jobs else None)
 
-    def jobs(self, limit: int, offset: int, **_: Any) -> Page[Job]:
+    def jobs_of(self, run: str, subject: str | None = None) -> list[Job]:
+        return self.jobs(1000, 0, run=run, subject=subject).items
+
+    def jobs(self, limit: int, offset: int, **filters: Any) -> Page[Job]:
         self.require()
-        found = list(self.jobs_by_id.values())
+        found = [
+            job
+            for job in reversed(self.jobs_by_id.values())
+            if all(value is None or getattr(job, name) == value for name, value in filters.items())
+        ]
         return Page(items=found[offset : offset + limit], total=len(found), limit=limit, offset=offset)
 
     def cancel(self, job_id: str) -> Job:

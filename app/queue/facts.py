@@ -1,0 +1,59 @@
+"""What stays the same about a job while it lives, as Redis keeps it beside the live state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from app.live import part_names
+from app.queue.work import Work
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A job's facts. It has one or several parts; each is one job of RQ's."""
+
+    job: str
+    kind: str
+    run: str
+    subject: str | None
+    title: str
+    parts: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, work: Work, now: datetime) -> Facts:
+        """The facts of work that is submitted `now`."""
+        return cls(work.job_id, work.kind, work.run, work.subject, work.title, len(work.parts), now)
+
+    @classmethod
+    def read(cls, job: str, raw: Mapping[str, str]) -> Facts | None:
+        """From the hash in Redis; None when it is empty, that is, gone."""
+        if not raw:
+            return None
+        return cls(
+            job=job,
+            kind=raw["kind"],
+            run=raw["run"],
+            subject=raw["subject"] or None,
+            title=raw["title"],
+            parts=int(raw["parts"]),
+            created_at=datetime.fromtimestamp(float(raw["created_at"]), UTC),
+        )
+
+    def fields(self) -> dict[str, str]:
+        """The hash in Redis."""
+        return {
+            "kind": self.kind,
+            "run": self.run,
+            "subject": self.subject or "",
+            "title": self.title,
+            "parts": str(self.parts),
+            "created_at": repr(self.created_at.timestamp()),
+        }
+
+    @property
+    def names(self) -> list[str]:
+        """Ids of the parts."""
+        return part_names(self.job, self.parts)

@@ -1,0 +1,99 @@
+"""Several parts seen as one job. Pure: records in, a record out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from app.live import LOG_LINES
+from app.schemas.job import Job, JobState, Progress
+
+_STAMP = len("2026-01-31 12:00:01")
+
+
+def joint_state(states: Sequence[JobState]) -> JobState:
+    """The state of a job whose parts are in `states`.
+
+    It runs from the first part's start until no part runs or waits any more; one that failed does not stop the others.
+    """
+    found = set(states)
+    if found == {JobState.queued}:
+        return JobState.queued
+    if found & {JobState.running, JobState.queued}:
+        return JobState.running
+    for state in (JobState.failed, JobState.cancelled):
+        if state in found:
+            return state
+    return JobState.finished
+
+
+def whole(parts: Sequence[Job]) -> Job:
+    """The job that consists of `parts`, one or more, each seen as if it were the whole."""
+    if len(parts) == 1:
+        return parts[0]
+    state = joint_state([part.state for part in parts])
+    running = [part for part in parts if part.state is JobState.running]
+    seen = [part for part in parts if part.worker is not None] if state.final else running
+    return parts[0].model_copy(
+        update={
+            "state": state,
+            "progress": _progress(state, parts),
+            "place": _of(min, (part.place for part in parts)),
+            "worker": seen[0].worker if seen else None,
+            "device": seen[0].device if seen else None,
+            "tries": max(part.tries for part in parts),
+            "cancelling": any(part.cancelling for part in parts) and not state.final,
+            "started_at": _of(min, (part.started_at for part in parts)),
+            "ended_at": _of(max, (part.ended_at for part in parts)) if state.final else None,
+            "problem": next((part.problem for part in parts if part.problem is not None), None),
+        }
+    )
+
+
+def merged_log(logs: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of all parts in the order of their times, each with its part's number, the last LOG_LINES of them.
+
+    Lines of the same second stay together by part. A line without a time of its own belongs to the one before it.
+    """
+    lines = []
+    for number, log in enumerate(logs, 1):
+        time = ""
+        for line in log:
+            time = line[:_STAMP] if _stamped(line) else time
+            lines.append((time, f"[{number}/{len(logs)}] {line}"))
+    lines.sort(key=lambda entry: entry[0])
+    return [line for _, line in lines][-LOG_LINES:]
+
+
+def _progress(state: JobState, parts: Sequence[Job]) -> Progress:
+    shown = [part.progress for part in parts]
+    return Progress(
+        phase=_phase(state, parts),
+        fraction=sum(progress.fraction for progress in shown) / len(shown),
+        block=_of(sum, (progress.block for progress in shown)),
+        blocks=_of(sum, (progress.blocks for progress in shown)),
+        tokens_per_second=_of(sum, (progress.tokens_per_second for progress in shown)),
+        eta_seconds=_of(max, (progress.eta_seconds for progress in shown)),
+    )
+
+
+def _phase(state: JobState, parts: Sequence[Job]) -> str:
+    if state in {JobState.queued, JobState.finished}:
+        return state.value
+    alike = [part for part in parts if part.state is state]
+    if alike:
+        return f"{len(alike)} of {len(parts)} parts {state.value}: {alike[0].progress.phase}"
+    ended = sum(part.state.final for part in parts)
+    return f"{ended} of {len(parts)} parts ended, the others wait"
+
+
+def _stamped(line: str) -> bool:
+    return (
+        len(line) >= _STAMP and line[4] == line[7] == "-" and line[10] == " " and line[13] == line[16] == ":"
+    )
+
+
+def _of(choose: Callable[[Any], Any], values: Iterable[Any]) -> Any:
+    """`choose` among those that are known; None when none is."""
+    known = [value for value in values if value is not None]
+    return choose(known) if known else None
