@@ -51,6 +51,31 @@ def token_windows(text: str, tokenizer: Any, tokens: int, window: int) -> TokenW
     )
 
 
+def end_windows(text: str, tokenizer: Any, tokens: int, window: int, *, after: int = 0) -> TokenWindows:
+    """The last `tokens` tokens of `text` in windows of `window`: held-out text, as `token_windows` takes the first.
+
+    after: tokens at the start that they must not overlap. Raises CorpusError when the text is too short.
+    """
+    encoding = tokenizer(
+        text,
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    ids, ends = encoding["input_ids"], [end for _, end in encoding["offset_mapping"]]
+    if len(ids) < after + tokens:
+        used = f", of which the first {after:,} calibrated the run" if after else ""
+        raise CorpusError(
+            f"The text has {len(ids):,} tokens{used}; {tokens:,} were asked for from its end.",
+            hint=f"Ask for at most {max(0, len(ids) - after):,} tokens, or name another corpus: text that was calibrated "
+            "on says little about a model.",
+        )
+    kept = torch.tensor(ids[-tokens:], dtype=torch.int64)
+    pieces = _pieces(text, ends)[-tokens:]
+    return TokenWindows(kept, [kept[i : i + window] for i in range(0, tokens, window)], pieces)
+
+
 def _encode(text: str, tokenizer: Any, tokens: int) -> tuple[list[int], list[int]]:
     """Token ids, at least `tokens` if the text has them, and where in the text each ends.
 

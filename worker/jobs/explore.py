@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor
 
 from app import catalog
 from app.errors import CorpusError, ModelError, NumericsError
@@ -30,8 +29,10 @@ from worker.corpora import TokenWindows, token_windows
 from worker.jobs import memory
 from worker.jobs.live import live_progress
 from worker.jobs.scoring import Kept, Linear, score_linear
+from worker.jobs.session import load_model
+from worker.jobs.stream import Stream
 from worker.jobs.tensors import file_parts, split_file
-from worker.models import Batch, BlockModel, open_model
+from worker.models import BlockModel
 from worker.numerics.errors import NumericsFailure
 from worker.numerics.reference import ScoreReference, score_reference
 from worker.progress import Progress
@@ -79,23 +80,6 @@ def drop_damaged(store: Store, run: str, progress: Progress) -> None:
 
 
 @dataclass
-class Stream:
-    """The hidden states between two blocks, (B, T, d_model) a batch, and how the model calls its blocks with them."""
-
-    batches: list[Batch]
-    hidden: list[Tensor]
-    shapes: list[torch.Size]
-
-    @classmethod
-    def of(cls, batches: list[Batch]) -> Stream:
-        """The first block's input. The batches let go of theirs: it would stay in memory for the whole run."""
-        hidden = [batch.hidden for batch in batches]
-        shapes = [one.shape for one in hidden]
-        light = [replace(batch, hidden=batch.hidden.new_empty(0)) for batch in batches]
-        return cls(light, hidden, shapes)
-
-
-@dataclass
 class Exploration:
     """One attempt at a run."""
 
@@ -111,7 +95,7 @@ class Exploration:
         started = time.monotonic()
         request = self.record.request
         self.progress.phase(f"loading {self.record.model.title}")
-        model = self.load()
+        model = load_model(self.record, self.settings, self.device)
         self.progress.phase(f"reading {self.record.corpus_title or request.corpus}")
         windows = token_windows(self.text(), model.tokenizer, request.tokens, request.window)
         try:
@@ -128,17 +112,6 @@ class Exploration:
         self.progress.log(
             f"finished in {time.monotonic() - started:.1f} s; peak memory {guard.peak_bytes() / 2**20:,.0f} MiB"
         )
-
-    def load(self) -> BlockModel:
-        """The model, once it is sure to be the one the run was made for. Raises ModelError."""
-        checkpoint = catalog.resolve(self.record.request.model, self.settings, download=True)
-        if checkpoint.fingerprint != self.record.model.fingerprint:
-            raise ModelError(
-                f"The files of '{self.record.request.model}' are not those the run was made for: their fingerprint is "
-                f"{checkpoint.fingerprint}, not {self.record.model.fingerprint}.",
-                hint="Submit the request again: it becomes a run of its own.",
-            )
-        return open_model(checkpoint, self.device, self.settings)
 
     def text(self) -> str:
         """The corpus' text, once it is sure to be the one the run was made for. Raises CorpusError."""
@@ -183,9 +156,7 @@ class Exploration:
         self.progress.phase(f"resuming after block {layer + 1}")
         stream.hidden = split_file(self.store.read_inputs(self.run, layer), stream.shapes, self.device)
         with model.block(layer) as block:
-            for i, batch in enumerate(stream.batches):
-                self.progress.check()
-                stream.hidden[i] = block.forward(stream.hidden[i], batch)
+            stream.advance(block, self.progress)
 
     def block(self, model: BlockModel, stream: Stream, layer: int, reference: ScoreReference) -> None:
         """Run and score one block and write it; the stream becomes its output."""

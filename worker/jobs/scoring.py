@@ -21,6 +21,7 @@ from app.errors import ModelError, NumericsError
 from app.schemas.model import Projection
 from app.store.keys import ARRAYS
 from app.store.scores import SCHEMA
+from worker.jobs.layer_inputs import same
 from worker.numerics.errors import NumericsFailure
 from worker.numerics.mapping import PairDistances, TokenPairs, pair_distances
 from worker.numerics.reference import ScoreReference
@@ -80,7 +81,7 @@ class Kept:
 
     def _take_inputs(self, linear: Linear, flat: Tensor, inputs: Mapping[str, Tensor], start: int) -> None:
         module = linear.projection.module
-        owner = next(other for other, given in inputs.items() if _same(given, inputs[module]))
+        owner = next(other for other, given in inputs.items() if same(given, inputs[module]))
         if self.shared.setdefault(module, owner) != owner:
             raise ModelError(f"'{module}' shares its inputs with another layer in some batches only.")
         if owner not in self.inputs:
@@ -134,10 +135,6 @@ class Kept:
             if linear.bias is not None:
                 chunk += linear.bias[start : start + rows].float()[:, None]
             yield chunk
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
 
 
 def score_linear(
