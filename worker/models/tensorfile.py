@@ -6,9 +6,12 @@ huggingface.co/docs/safetensors. Larger types lie first, as the library has it, 
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
+from pathlib import Path
 from typing import IO, Any
 
 import torch
@@ -37,6 +40,15 @@ Spec = tuple[str, tuple[int, ...]]
 def spec(tensor: Tensor) -> Spec:
     """What the header says of a tensor."""
     return NAMES[tensor.dtype], tuple(tensor.shape)
+
+
+@contextlib.contextmanager
+def durable(path: Path) -> Iterator[IO[bytes]]:
+    """A new file whose bytes are on the disk when the context is left."""
+    with path.open("wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 class TensorWriter:
