@@ -122,7 +122,11 @@ def changed(
         for path, parts in by_module.items():
             linear: Any = module.get_submodule(path)
             weights = [(p, change) for p in parts if isinstance(change := changes.get(p.name), Tensor)]
-            experts = [(p, change) for p in parts if isinstance(change := changes.get(p.name), Experts)]
+            experts = [
+                (p, _experts_on(change, linear.weight.device))
+                for p in parts
+                if isinstance(change := changes.get(p.name), Experts)
+            ]
             if weights:
                 undo.callback(linear._parameters.__setitem__, "weight", linear.weight)
                 linear._parameters["weight"] = _weight(linear.weight, weights)
@@ -150,6 +154,13 @@ def check_changes(projections: Sequence[Projection], changes: Mapping[str, Chang
             )
         if isinstance(change, Experts) and shape[0] != change.router.experts:
             raise ModelError(f"'{name}' has {shape[0]} experts, its router {change.router.experts}.")
+
+
+def _experts_on(change: Experts, device: torch.device) -> Experts:
+    """The experts with their weights on `device`, moved once; what unpacks itself stays where it is."""
+    if not isinstance(change.weights, Tensor) or change.weights.device == device:
+        return change
+    return dataclasses.replace(change, weights=change.weights.to(device))
 
 
 def rows_of(projection: Projection) -> slice:

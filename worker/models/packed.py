@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import IO
 
@@ -52,14 +52,16 @@ def _bits(mask: Tensor, first: int, count: int) -> Tensor:
     """(count,) bool of the bits from `first` on. Raises CorruptFile when there are fewer."""
     some = mask[first // 8 : (first + count + 7) // 8]
     skip = first % 8
-    if mask.is_cpu:
-        bits = torch.from_numpy(np.unpackbits(some.numpy())).bool()
-    else:
-        shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=mask.device)
-        bits = ((some[:, None] >> shifts) & 1).bool().reshape(-1)
+    bits = torch.from_numpy(np.unpackbits(some.numpy())).bool() if mask.is_cpu else _bits_of(some)
     if bits.numel() < skip + count:
         raise CorruptFile("A packed tensor's mask is shorter than the tensor.")
     return bits[skip : skip + count]
+
+
+def _bits_of(mask: Tensor) -> Tensor:
+    """(8 * bytes,) bool, on the mask's device."""
+    shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=mask.device)
+    return ((mask[:, None] >> shifts) & 1).bool().reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,10 @@ class Packed:
     def unpack(self) -> Tensor:
         """All of it."""
         return _fill(self.mask, 0, self.values, self.shape)
+
+    def to(self, device: torch.device | str) -> Packed:
+        """The same on `device`."""
+        return replace(self, mask=self.mask.to(device), values=self.values.to(device))
 
     @property
     def nbytes(self) -> int:
