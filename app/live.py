@@ -10,6 +10,7 @@ the store's identity, so two stores on one Redis never meet.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,11 @@ def connect(url: str, *, timeout_seconds: float = 2.0) -> Any:
         retry=Retry(NoBackoff(), 1),  # one retry: a connection that idled may have been closed by the server
         health_check_interval=30,
     )
+
+
+def decoded(raw: Mapping[bytes, bytes]) -> dict[str, str]:
+    """A hash as Redis answers it, as text."""
+    return {key.decode(): value.decode() for key, value in raw.items()}
 
 
 def part_names(job: str, parts: int) -> list[str]:

@@ -20,7 +20,7 @@ from rq.exceptions import InvalidJobOperation
 from rq.serializers import JSONSerializer
 
 from app.errors import Conflict, NotFound, QueueUnavailable
-from app.live import LiveKeys, connect, job_of_part, queue_name, settle
+from app.live import LiveKeys, connect, decoded, job_of_part, queue_name, settle
 from app.queue.facts import Facts
 from app.queue.records import Entry, Records
 from app.queue.view import worker_view
@@ -29,6 +29,9 @@ from app.schemas.health import Part, WorkerInfo
 from app.schemas.job import Job, JobLog, JobState
 from app.schemas.page import Page
 from app.settings import Settings
+
+LOOKS = 5
+"""How often a page of jobs is read anew when jobs die meanwhile."""
 
 
 class JobQueue:
@@ -147,8 +150,8 @@ class JobQueue:
         found = []
         with self._reachable():
             for name in sorted(n.decode() for n in self._redis.smembers(self._keys.workers)):
-                rq_hash = _text(self._redis.hgetall(f"rq:worker:{name}"))
-                own = _text(self._redis.hgetall(self._keys.worker(name)))
+                rq_hash = decoded(self._redis.hgetall(f"rq:worker:{name}"))
+                own = decoded(self._redis.hgetall(self._keys.worker(name)))
                 if not own or "death" in rq_hash:
                     self._redis.srem(self._keys.workers, name)
                     continue
@@ -198,13 +201,13 @@ class JobQueue:
 
     def _page(self, limit: int, offset: int) -> tuple[int, list[Entry]]:
         """How many jobs there are, and some of them."""
-        while True:
+        for _ in range(LOOKS):
             names = self._records.names()
-            facts = self._records.facts(names[offset : offset + limit])
-            entries = self._records.entries(facts)
-            if len(entries) == len(names[offset : offset + limit]):
-                return len(names), entries
-            # What RQ had forgotten is forgotten here too by now: the next look finds less.
+            page = names[offset : offset + limit]
+            entries = self._records.entries(self._records.facts(page))
+            if len(entries) == len(page):  # else some were forgotten on the way, and the next look finds less
+                break
+        return len(names), entries
 
     def _entries(
         self,
@@ -244,10 +247,6 @@ class JobQueue:
                 f"Redis at {_without_password(self._url or '')} does not answer: {error}",
                 hint="Start it, or correct WASSERSCOPE_REDIS_URL. Finished runs can be read meanwhile.",
             ) from error
-
-
-def _text(raw: dict[bytes, bytes]) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in raw.items()}
 
 
 def _without_password(url: str) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import rq
+from rq.exceptions import NoSuchJobError
 from rq.serializers import JSONSerializer
 
-from app.live import LOG_LINES, LiveKeys
+from app.live import LOG_LINES, LiveKeys, decoded
 from app.queue.facts import Facts
 from app.queue.group import joint_state, merged_log, whole
 from app.queue.view import part_view, state_of
@@ -58,13 +59,14 @@ class Records:
         """The facts of those of `jobs` that are still known."""
         names = list(jobs)
         hashes = self._each(names, lambda pipe, name: pipe.hgetall(self._keys.facts(name)))
-        found = [Facts.read(name, _text(raw)) for name, raw in zip(names, hashes, strict=True)]
+        found = [Facts.read(name, decoded(raw)) for name, raw in zip(names, hashes, strict=True)]
         return [facts for facts in found if facts is not None]
 
     def entries(self, jobs: Sequence[Facts]) -> list[Entry]:
         """Those of `jobs` that RQ still knows, with its records. The others are forgotten on the way."""
         names = [name for facts in jobs for name in facts.names]
-        records = iter(rq.job.Job.fetch_many(names, connection=self._redis, serializer=JSONSerializer))
+        hashes = self._each(names, lambda pipe, name: pipe.hgetall(self._keys.record(name)))
+        records = iter([self._record(name, raw) for name, raw in zip(names, hashes, strict=True)])
         found = [Entry(facts, tuple(next(records) for _ in facts.names)) for facts in jobs]
         for entry in found:
             if entry.gone:
@@ -92,7 +94,7 @@ class Records:
                 part_view(
                     entry.facts,
                     record,
-                    _text(next(answers)),
+                    decoded(next(answers)),
                     place=places.get(name),
                     cancel_asked=bool(next(answers)),
                 )
@@ -123,10 +125,10 @@ class Records:
         facts = self._keys.facts(entry.facts.job)
 
         def fill(pipe: Any) -> None:
-            same = Facts.read(entry.facts.job, _text(pipe.hgetall(facts))) == entry.facts
-            known = pipe.exists(*[self._keys.record(name) for name in entry.facts.names])
+            same = Facts.read(entry.facts.job, decoded(pipe.hgetall(facts))) == entry.facts
+            known = [pipe.hexists(self._keys.record(name), "data") for name in entry.facts.names]
             pipe.multi()
-            if same and not known:
+            if same and not any(known):
                 self.forget(pipe, entry)
 
         self._redis.transaction(fill, facts)
@@ -144,6 +146,15 @@ class Records:
         if keys:
             self._redis.transaction(fill, *keys.values())
 
+    def _record(self, part: str, raw: Any) -> Any:
+        """RQ's record; None when there is none, or only what a worker wrote after it was gone."""
+        record = rq.job.Job(part, connection=self._redis, serializer=JSONSerializer)
+        try:
+            record.restore(raw)
+        except NoSuchJobError:
+            return None
+        return record
+
     def _each(self, names: Iterable[str], ask: Any) -> list[Any]:
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
@@ -154,7 +165,3 @@ class Records:
 
 def _state(record: Any) -> JobState:
     return JobState.failed if record is None else state_of(record.get_status(refresh=False))
-
-
-def _text(raw: dict[bytes, bytes]) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in raw.items()}

@@ -270,6 +270,7 @@ def test_a_job_without_records_is_forgotten(stage: Stage, raw: Any) -> None:
     assert (half.state, half.problem.code) == (JobState.failed, "worker-lost")
     assert 0 < raw.ttl(keys.facts(JOB)) <= stage.settings.job_ttl_seconds
     raw.delete(keys.record(f"{JOB}_1"))
+    raw.hset(keys.record(f"{JOB}_2"), "last_heartbeat", "2026-01-31T12:00:00Z")  # a worker that was late
     assert stage.queue.jobs(9, 0).total == 0
     assert stage.queue.jobs_of(RUN) == []
     assert not list(raw.scan_iter(f"*facts*{JOB}*"))
