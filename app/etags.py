@@ -1,4 +1,7 @@
-"""ETags for what never changes: everything below a finished run. A client that has it already is answered 304.
+"""ETags for what never changes: everything below a finished run but what is made from it. A client that has it already
+is answered 304.
+
+Prunings, expansions and evaluations grow, and so do answers that show the effect of one: they carry no ETag.
 
 The answer says `no-cache`, which means "ask me first": a run can be deleted, and then it is gone for everyone.
 """
@@ -10,7 +13,7 @@ import re
 
 from starlette._utils import get_route_path
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,7 +21,11 @@ from app.errors import WasserscopeError
 from app.schemas.run import RUN_PATTERN
 from app.store import Store
 
-_BELOW = re.compile(rf"^/v1/runs/({RUN_PATTERN.strip('^$')})/.+$")
+_BELOW = re.compile(
+    rf"^/v1/runs/({RUN_PATTERN.strip('^$')})/(?!(?:prunings|expansions|evaluations)(?:/|$)).+$"
+)
+_GROWING = {"pruning", "expansion"}
+"""Parameters that name what is made from a run."""
 
 
 class ETags:
@@ -30,7 +37,7 @@ class ETags:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         found = _BELOW.match(get_route_path(scope)) if scope["type"] == "http" else None
-        if found is None or scope["method"] not in ("GET", "HEAD"):
+        if found is None or scope["method"] not in ("GET", "HEAD") or _growing(scope):
             await self._app(scope, receive, send)
             return
         tag = await run_in_threadpool(self._tag, found[1], scope)
@@ -60,3 +67,7 @@ class ETags:
             return None
         what = f"{manifest.finished_at.isoformat()} {get_route_path(scope)} {scope['query_string']!r}"
         return f'W/"{hashlib.sha256(what.encode()).hexdigest()[:20]}"'
+
+
+def _growing(scope: Scope) -> bool:
+    return not _GROWING.isdisjoint(QueryParams(scope["query_string"]))

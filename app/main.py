@@ -14,7 +14,18 @@ from starlette.types import ASGIApp
 
 from app import logging
 from app.address import check_exposure
-from app.api import corpora, health, jobs, models, neurons, problems, runs
+from app.api import (
+    corpora,
+    evaluations,
+    expansions,
+    health,
+    jobs,
+    models,
+    neurons,
+    problems,
+    prunings,
+    runs,
+)
 from app.api.deps import Service
 from app.auth import SiteGuard, TokenGuard
 from app.errors import WasserscopeError
@@ -25,13 +36,14 @@ from app.schemas.problem import Problem
 from app.settings import Settings
 from app.store import Store
 
-ROUTERS = (health, models, corpora, runs, neurons, jobs)
+ROUTERS = (health, models, corpora, runs, neurons, prunings, expansions, evaluations, jobs)
 DESCRIPTION = (
     "Captures the outputs of every neuron of a transformer's feed-forward layers, scores them by Wasserstein distance to "
-    "a Gaussian (WD) and mapping difficulty (MD), and serves what it found. Work answers 202 with a job; every failure is "
-    "`application/problem+json` with what to do about it. What belongs to a finished run carries an ETag: sent back as "
-    "`If-None-Match`, it is answered 304. With a token set, every call needs `Authorization: Bearer TOKEN`, and health "
-    "tells strangers only that the service lives."
+    "a Gaussian (WD) and mapping difficulty (MD), prunes layers or expands them into sparse experts, and serves what that "
+    "did to each neuron. Work answers 202 with a job; every failure is `application/problem+json` with what to do about "
+    "it. What never changes of a finished run carries an ETag: sent back as `If-None-Match`, it is answered 304; prunings, "
+    "expansions and evaluations grow and carry none. With a token set, every call needs `Authorization: Bearer TOKEN`, "
+    "and health tells strangers only that the service lives."
 )
 
 

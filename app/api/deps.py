@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request, Response
 
 from app.errors import InvalidRequest, QueueUnavailable
 from app.queue import JobQueue
-from app.schemas.job import JOB_PATTERN
+from app.schemas.evaluation import EVALUATION_PATTERN
+from app.schemas.job import JOB_PATTERN, Job
 from app.schemas.run import RUN_PATTERN
 from app.settings import Settings
 from app.store import Store
@@ -104,3 +105,41 @@ ProjectionName = Annotated[
 NeuronIndex = Annotated[
     int, Path(ge=0, le=2**31 - 1, description="Row of the weight, from 0.", examples=[402])
 ]
+_PRUNING, _EXPANSION = r"^p-[0-9a-f]{12}$", r"^x-[0-9a-f]{12}$"
+
+PruningName = Annotated[
+    str, Path(pattern=_PRUNING, description="The pruning's id.", examples=["p-4f1c2a9be0d7"])
+]
+ExpansionName = Annotated[
+    str, Path(pattern=_EXPANSION, description="The expansion's id.", examples=["x-0123456789ab"])
+]
+EvaluationName = Annotated[
+    str, Path(pattern=EVALUATION_PATTERN, description="The evaluation's id.", examples=["e-4f1c2a9be0d7"])
+]
+PruningQuery = Annotated[
+    str | None,
+    Query(pattern=_PRUNING, description="Pruning to show the effect of.", examples=["p-4f1c2a9be0d7"]),
+]
+ExpansionQuery = Annotated[
+    str | None,
+    Query(pattern=_EXPANSION, description="Expansion to show the effect of.", examples=["x-0123456789ab"]),
+]
+
+
+def last_job(service: Service, run: str, subject: str | None = None) -> Job | None:
+    """The job of a run or of something made from it, at work or ended last.
+
+    None when there is none or Redis does not answer (see GET /health).
+    """
+    try:
+        return service.queue.job_of(run, subject) if service.queue is not None else None
+    except QueueUnavailable:
+        return None
+
+
+def accept(http: Request, response: Response, job: Job | None) -> None:
+    """202 with the job's address as `Location`; 200 when there is nothing to do."""
+    if job is None:
+        response.status_code = 200
+    else:
+        response.headers["Location"] = f"{http.scope.get('root_path', '')}/v1/jobs/{job.id}"

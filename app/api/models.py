@@ -6,8 +6,9 @@ from fastapi import APIRouter
 
 from app import catalog
 from app.api.deps import Service, ServiceDep, SettingsDep
+from app.api.pace import pace
 from app.api.problems import answers
-from app.errors import InvalidRequest, QueueUnavailable
+from app.errors import InvalidRequest
 from app.schemas.model import Estimate, InspectRequest, ModelInspection, ModelSources
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -32,14 +33,8 @@ def inspect(service: ServiceDep, request: InspectRequest) -> ModelInspection:
 
 def estimate(service: Service, inspection: ModelInspection, tokens: int, window: int) -> Estimate:
     """What a run takes on the fastest live worker."""
-    try:
-        workers = service.queue.workers() if service.queue is not None else []
-    except QueueUnavailable:
-        workers = []
-    best = max(workers, key=lambda worker: worker.gflops, default=None)
-    rate = best.gflops if best else 0.0
-    basis = f"measured: {rate:.0f} GFLOP/s on {best.device}" if best and rate > 0 else ""
-    return catalog.estimate(inspection, tokens, window, service.settings, rate, basis)
+    found = pace(service)
+    return catalog.estimate(inspection, tokens, window, service.settings, found.gflops, found.basis)
 
 
 def check_tokens(service: Service, tokens: int) -> None:

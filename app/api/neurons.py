@@ -12,15 +12,18 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from app.api.deps import (
+    ExpansionQuery,
     LayerNumber,
     NeuronIndex,
     ProjectionName,
+    PruningQuery,
     RunName,
     SettingsDep,
     StoreDep,
     check_limit,
 )
 from app.api.problems import answers
+from app.schemas.distribution import NeuronDistributions
 from app.schemas.neuron import NeuronDetail, NeuronQuery, NeuronRow
 from app.schemas.page import Page
 
@@ -82,3 +85,23 @@ def neuron(
 ) -> NeuronDetail:
     """One neuron: scores, distribution, tokens in their context, and what made the numbers."""
     return store.neuron(run, layer, projection, index)
+
+
+@router.get(
+    "/layers/{layer}/{projection}/neurons/{index}/distributions",
+    operation_id="getDistributions",
+    responses=answers(404, 409, 422),
+)
+def distributions(
+    store: StoreDep,
+    run: RunName,
+    layer: LayerNumber,
+    projection: ProjectionName,
+    index: NeuronIndex,
+    pruning: PruningQuery = None,
+    expansion: ExpansionQuery = None,
+) -> NeuronDistributions:
+    """One neuron's outputs dense, Gaussian, pruned, expanded and expert by expert, all counted in the same bins, and
+    the distances between them. No model is needed.
+    """
+    return store.distributions(run, layer, projection, index, pruning, expansion)

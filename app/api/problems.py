@@ -62,7 +62,10 @@ def install(api: FastAPI) -> None:
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         fields = [
-            FieldProblem(field=".".join(str(part) for part in item["loc"]), message=item["msg"])
+            FieldProblem(
+                field=".".join(str(part) for part in item["loc"]),
+                message=item["msg"].removeprefix("Value error, "),
+            )
             for item in error.errors()
         ]
         names = ", ".join(sorted({item.field for item in fields}))

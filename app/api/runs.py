@@ -7,19 +7,24 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app import catalog
+from app.api import checks
+from app.api.corpora import corpus_of
 from app.api.deps import (
+    ExpansionQuery,
     LayerNumber,
     ProjectionName,
+    PruningQuery,
     RunName,
-    Service,
     ServiceDep,
     StoreDep,
     WindowDep,
+    accept,
+    last_job,
     live_queue,
 )
 from app.api.models import check_tokens, check_window
 from app.api.problems import answers
-from app.errors import Conflict, CorpusError, NotFound, QueueUnavailable
+from app.errors import NotFound, QueueUnavailable
 from app.queue import explore_work
 from app.schemas.job import Job, JobState
 from app.schemas.layer import LayerSummary, LayerValues, Metric, RunMap
@@ -54,11 +59,11 @@ def submit(service: ServiceDep, request: RunRequest, http: Request, response: Re
     check_tokens(service, request.tokens)
     inspection = catalog.inspect_model(catalog.resolve(request.model, service.settings))
     check_window(inspection, request.window)
-    title, fingerprint = _corpus(service, request)
+    title, fingerprint = corpus_of(service, request.corpus, request.tokens)
     run = keys.run_id(request, inspection.title, inspection.fingerprint, fingerprint)
     if service.store.manifest(run) is not None:
         response.status_code = 200
-        return RunSubmitted(run=with_job(service.store.run(run), _last_job(service, run)), job=None)
+        return RunSubmitted(run=with_job(service.store.run(run), last_job(service, run)), job=None)
     queue = live_queue(service)
     queue.require()  # before anything is written: a run that cannot be queued must not be listed
     known = _is_known(service.store, run)
@@ -69,7 +74,7 @@ def submit(service: ServiceDep, request: RunRequest, http: Request, response: Re
         if not known:
             service.store.delete_run(run)
         raise
-    response.headers["Location"] = f"{http.scope.get('root_path', '')}/v1/jobs/{job.id}"
+    accept(http, response, job)
     return RunSubmitted(run=with_job(service.store.run(run), job), job=job)
 
 
@@ -77,27 +82,21 @@ def submit(service: ServiceDep, request: RunRequest, http: Request, response: Re
 def runs(service: ServiceDep, window: WindowDep) -> Page[Run]:
     """All runs, the newest first."""
     page = service.store.runs(window.limit, window.offset)
-    items = [with_job(run, _last_job(service, run.id)) for run in page.items]
+    items = [with_job(run, last_job(service, run.id)) for run in page.items]
     return page.model_copy(update={"items": items})
 
 
 @router.get("/{run}", operation_id="getRun", responses=answers(404, 422))
 def one(service: ServiceDep, run: RunName) -> Run:
     """One run and where it stands."""
-    return with_job(service.store.run(run), _last_job(service, run))
+    return with_job(service.store.run(run), last_job(service, run))
 
 
 @router.delete("/{run}", operation_id="deleteRun", status_code=204, responses=answers(404, 409, 422))
 def delete(service: ServiceDep, run: RunName) -> None:
-    """Remove a run and all that it stored. Cancel its job first."""
-    found = service.store.run(run)
-    # Without Redis nobody can say whether a worker is writing to an unfinished run: the answer is 503, not a guess.
-    busy = service.queue is not None and found.state is not RunState.finished
-    job = service.queue.job_of(run) if service.queue is not None and busy else None
-    if job is not None and not job.state.final:
-        raise Conflict(
-            f"Job '{job.id}' is at work on this run.", hint=f"POST /api/v1/jobs/{job.id}/cancel first."
-        )
+    """Remove a run and all that it stored, its prunings, expansions and evaluations too. Cancel its jobs first."""
+    service.store.record(run)
+    checks.idle_run(service, run)
     service.store.delete_run(run)
 
 
@@ -118,9 +117,13 @@ def layer(
         list[Metric] | None,
         Query(description="Metrics to answer with; WD when none is named.", examples=[["wd", "md"]]),
     ] = None,
+    pruning: PruningQuery = None,
+    expansion: ExpansionQuery = None,
 ) -> LayerValues:
-    """Metrics of all neurons of one layer, in the order of their index: what its heatmap draws."""
-    return store.layer_values(run, layer, projection, metrics or [Metric.wd])
+    """Metrics of all neurons of one layer, in the order of their index: what its heatmap draws. Metrics of a pruning
+    or an expansion need it named; RI needs both.
+    """
+    return store.layer_values(run, layer, projection, metrics or [Metric.wd], [pruning, expansion])
 
 
 @router.get("/{run}/map", operation_id="getMap", responses=answers(404, 409, 422))
@@ -132,17 +135,13 @@ def run_map(
     projection: Annotated[
         str | None, Query(max_length=128, description="Only this projection.", examples=["up_proj"])
     ] = None,
+    pruning: PruningQuery = None,
+    expansion: ExpansionQuery = None,
 ) -> RunMap:
-    """The overview of a run: one row per layer, its neurons ranked by the metric and binned by rank."""
-    return store.run_map(run, metric, bins, projection)
-
-
-def _last_job(service: Service, run: str) -> Job | None:
-    """The job of a run, at work or ended; None when there is none or Redis does not answer (see GET /health)."""
-    try:
-        return service.queue.job_of(run) if service.queue is not None else None
-    except QueueUnavailable:
-        return None
+    """The overview of a run: one row per layer, its neurons ranked by the metric and binned by rank. Metrics of a
+    pruning or an expansion need it named; RI needs both.
+    """
+    return store.run_map(run, metric, bins, projection, [pruning, expansion])
 
 
 def with_job(run: Run, job: Job | None) -> Run:
@@ -161,21 +160,3 @@ def _is_known(store: Store, run: str) -> bool:
 
 def _model(found: ModelInspection) -> RunModel:
     return RunModel(**found.model_dump(include=set(RunModel.model_fields)))
-
-
-def _corpus(service: Service, request: RunRequest) -> tuple[str, str]:
-    """Title and fingerprint of the corpus. Raises CorpusError when it is missing or surely too short."""
-    name = request.corpus
-    if name.startswith("hub:"):  # its text is fetched by the worker
-        titles = {item.name: item.title for item in catalog.corpora(service.settings, [])}
-        return titles.get(name, name), ""
-    title, text = catalog.corpus_text(name, service.settings, service.store.read_text)
-    if name.startswith("text:"):
-        title = service.store.text(name.removeprefix("text:")).title
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if request.tokens > size + 1:  # a token is at least one byte; some tokenizers put a space before the text
-        raise CorpusError(
-            f"{title} has {size:,} bytes, so it cannot have the {request.tokens:,} tokens that were asked for.",
-            hint="Ask for fewer tokens or take a longer text; English has about four characters a token.",
-        )
-    return title, catalog.corpus_fingerprint(text)
