@@ -95,15 +95,22 @@ def print_neurons(console: Console, rows: Sequence[NeuronRow], run: Run, url: st
         soft_wrap=True,
     )
     wide = _table(rows, links)
-    needed = Measurement.get(console, console.options.update(max_width=MOST_WIDTH), wide).maximum
-    if needed <= console.width:
-        console.print(wide)
-    elif not console.is_terminal:  # a file or a pipe has lines as long as need be
-        Console(file=console.file, width=needed).print(wide)
-    else:
+    if not print_table(console, wide):
         console.print(_table(rows, None))
         for row, link in zip(rows, links, strict=True):
             console.print(f"{row.rank_model:>6}  {link}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(console: Console, table: Table) -> bool:
+    """Print a table if it fits, which it always does where lines may be as long as need be: a file or a pipe."""
+    needed = Measurement.get(console, console.options.update(max_width=MOST_WIDTH), table).maximum
+    if needed <= console.width:
+        console.print(table)
+    elif not console.is_terminal:
+        Console(file=console.file, width=needed).print(table)
+    else:
+        return False
+    return True
 
 
 def _table(rows: Sequence[NeuronRow], links: Sequence[str] | None) -> Table:
@@ -118,8 +125,8 @@ def _table(rows: Sequence[NeuronRow], links: Sequence[str] | None) -> Table:
             str(row.layer),
             row.projection,
             str(row.index),
-            _digits(row.wd),
-            _digits(row.md),
+            digits(row.wd),
+            digits(row.md),
         ]
         table.add_row(*cells, *([links[place]] if links is not None else []))
     return table
@@ -152,5 +159,6 @@ def as_json(value: Any, console: Console) -> None:
     console.print_json(value.model_dump_json())
 
 
-def _digits(value: float | None) -> str:
+def digits(value: float | None) -> str:
+    """Three significant digits; `-` for what there is not."""
     return "-" if value is None else f"{value:.3g}"

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from app import cli
+from app.cli import base
 from app.client import Client
 from app.console import follow, print_neurons
 from app.errors import CorpusError
@@ -53,7 +54,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[httpx.Request]]
         def client(_: object, url: str | None) -> Client:
             return Client(url or "http://there", transport=httpx.MockTransport(handle), waits_seconds=())
 
-        monkeypatch.setattr(cli, "_client", client)
+        monkeypatch.setattr(base, "client", client)
         return asked
 
     return begin
@@ -83,7 +84,7 @@ def test_explore_prints_the_neurons_with_their_links(
     serve: Callable[..., list[httpx.Request]], store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = serve(finished(store))
-    cli.out.file = cli.err.file = None  # type: ignore[assignment]  # rich then looks up sys.stdout anew
+    base.out.file = base.err.file = None  # type: ignore[assignment]  # rich then looks up sys.stdout anew
     arguments = ["explore", "path:tiny", "--tokens", "40", "--window", "16", "--url", "http://here:1"]
     assert call(*arguments) == 0
     printed = capsys.readouterr().out
@@ -162,7 +163,7 @@ def test_an_interrupted_explore_says_that_the_job_goes_on(
     answers = finished(store)
     answers["POST /runs"] = RunSubmitted(run=answers["POST /runs"].run, job=job(JobState.running))
     serve(answers)
-    monkeypatch.setattr(cli.show, "follow", interrupted)
+    monkeypatch.setattr(base.show, "follow", interrupted)
     assert call("explore", "path:tiny", "--window", "16") == 130
     assert "wasserscope cancel explore-tiny-1" in capsys.readouterr().err
 
