@@ -272,6 +272,10 @@ class Variants:
             )
         return self._files.path(keys.variant(run, variant, "export"))
 
+    def drop_export(self, run: str, variant: str) -> None:
+        """Remove a variant's exported model."""
+        self._files.delete(keys.variant(run, variant, "export"))
+
     def delete(self, run: str, variant: str) -> None:
         """Remove a variant. Raises NotFound."""
         self.record(run, variant)

@@ -69,6 +69,7 @@ class Evaluating:
         started = time.monotonic()
         self.progress.phase(f"loading {self.record.model.title}")
         model = load_model(self.record, self.settings, self.device)
+        model.check_losses()
         self.progress.phase("reading the held-out text")
         windows = self.windows(model)
         self.progress.phase("embedding")

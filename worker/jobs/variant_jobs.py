@@ -113,6 +113,7 @@ class VariantJob:
             for place, (layer, names) in enumerate(todo.items()):
                 self.progress.phase(f"{self.settings.title}: block {layer}")
                 self.local(place, len(todo), layer, names)
+            self.tell(len(todo), len(todo), len(todo))
         self.progress.log(f"finished in {time.monotonic() - started:.1f} s")
 
     @property

@@ -9,6 +9,7 @@ from app.store import Store
 from app.store.variants import WEIGHTS
 from worker.models.changes import Change, Experts
 from worker.models.packed import from_bytes, router_from, router_tensors, to_bytes
+from worker.numerics.router import Router
 
 _PACKED = "weight"
 
@@ -38,4 +39,24 @@ def changes(store: Store, run: str, variant: str, layer: int, device: torch.devi
     """The changes of one block that are done, by projection. Raises CorruptStore."""
     names = [p.name for p in store.record(run).model.projections]
     done = [name for name in names if store.variants.layer(run, variant, layer, name) is not None]
-    return {name: decoded(store.variants.read(run, variant, layer, name, WEIGHTS), device) for name in done}
+    found = {name: decoded(store.variants.read(run, variant, layer, name, WEIGHTS), device) for name in done}
+    return _sharing(found)
+
+
+def _sharing(changes: dict[str, Change]) -> dict[str, Change]:
+    """The same changes, with one router object for projections whose routers are equal: tokens are assigned once."""
+    routers: list[tuple[Router, dict[str, Tensor]]] = []
+    shared: dict[str, Change] = {}
+    for name, change in changes.items():
+        if not isinstance(change, Experts):
+            shared[name] = change
+            continue
+        own = router_tensors(change.router)
+        router = next((known for known, tensors in routers if _equal(own, tensors)), change.router)
+        routers.append((router, own))
+        shared[name] = Experts(router, change.weights)
+    return shared
+
+
+def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

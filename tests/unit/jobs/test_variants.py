@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from app import catalog
 from app.errors import Conflict, CorpusError, CorruptStore, ModelError, NumericsError
@@ -21,8 +22,10 @@ from worker.corpora import end_windows
 from worker.jobs import weights_file
 from worker.jobs.evaluate import evaluate_run
 from worker.jobs.explore import explore_run
+from worker.jobs.export import export_run
 from worker.jobs.session import Session
 from worker.jobs.variant_jobs import change_run
+from worker.models import load_expanded
 from worker.models.changes import Experts
 from worker.progress import LocalProgress
 
@@ -279,14 +282,10 @@ def test_perplexity_is_that_of_the_changed_model(llama: Bench) -> None:
 
 
 def _whole(bench: Bench):  # type: ignore[no-untyped-def]
-    from transformers import AutoModelForCausalLM
-
     return AutoModelForCausalLM.from_pretrained(bench.settings.model_root / "tiny").eval()  # type: ignore[operator]
 
 
 def _perplexity(bench: Bench, model) -> float:  # type: ignore[no-untyped-def]
-    from transformers import AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(bench.settings.model_root / "tiny")  # type: ignore[operator]
     _, text = catalog.corpus_text("python-docs", bench.settings, bench.store.read_text)
     ids = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"][-256:]).reshape(-1, WINDOW)
@@ -294,9 +293,30 @@ def _perplexity(bench: Bench, model) -> float:  # type: ignore[no-untyped-def]
         return float(model(ids, labels=ids).loss.exp())
 
 
-def test_held_out_text_is_never_the_calibration_text(llama: Bench) -> None:
-    from transformers import AutoTokenizer
+def test_an_exported_pruning_opens_without_our_code(llama: Bench) -> None:
+    pruning = llama.change(PruningSettings(sparsity=0.5))
+    folder = export_run(llama.run, pruning, llama.settings, llama.store, LocalProgress())
+    assert llama.store.variants.pruning(llama.run, pruning).export == str(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    assert _perplexity(llama, model) == pytest.approx(llama.evaluate(pruning)[pruning], rel=1e-5)
+    assert "SparseGPT 50 %" in (folder / "README.md").read_text()
+    export_run(llama.run, pruning, llama.settings, llama.store, LocalProgress())  # again: it is replaced
 
+
+def test_an_exported_expansion_runs_its_experts(llama: Bench) -> None:
+    expansion = llama.change(ExpansionSettings(sparsity=0.5, experts=3))
+    folder = export_run(llama.run, expansion, llama.settings, llama.store, LocalProgress())
+    model = load_expanded(folder)
+    assert _perplexity(llama, model) == pytest.approx(llama.evaluate(expansion)[expansion], rel=1e-5)
+
+
+def test_nothing_is_exported_of_a_variant_without_layers(llama: Bench) -> None:
+    empty = llama.store.variants.create(llama.run, PruningSettings(sparsity=0.123))
+    with pytest.raises(Conflict, match="no layer yet"):
+        export_run(llama.run, empty, llama.settings, llama.store, LocalProgress())
+
+
+def test_held_out_text_is_never_the_calibration_text(llama: Bench) -> None:
     tokenizer = AutoTokenizer.from_pretrained(llama.settings.model_root / "tiny")  # type: ignore[operator]
     _, text = catalog.corpus_text("python-docs", llama.settings, llama.store.read_text)
     left = len(tokenizer(text, add_special_tokens=False)["input_ids"]) - TOKENS
