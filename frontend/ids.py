@@ -25,6 +25,13 @@ LAYER_GRAPH = "layer-graph"
 LAYER_PLACE = "layer-place"
 LAYER_HISTOGRAM = "layer-histogram"
 
+VARIANT_BAR = "variant-bar"
+VARIANT_MISSING = "variant-missing"
+RESULTS = "results"
+EXPERTS = "experts"
+EXPERTS_GRAPH = "experts-graph"
+COMPARISON = "comparison"
+
 DISTRIBUTION_GRAPH = "distribution-graph"
 DISTRIBUTION_TITLE = "distribution-title"
 NUMBERS = "numbers"
@@ -60,6 +67,29 @@ FORM_SEED = "form-seed"
 FORM_ESTIMATE = "form-estimate"
 FORM_SUBMIT = "form-submit"
 FORM_ANSWER = "form-answer"
+
+DRAWER = "variant-drawer"
+DRAWER_BODY = "variant-drawer-body"
+VARIANT_PLACE = "variant-place"
+VARIANT_ESTIMATE = "variant-estimate"
+VARIANT_SUBMIT = "variant-submit"
+VARIANT_ANSWER = "variant-answer"
+VARIANT_BOTH = "variant-both"
+
+
+def field(name: str) -> dict[str, str]:
+    """A field of the form that prunes or expands."""
+    return {"type": "variant-field", "name": name}
+
+
+def flag(name: str) -> dict[str, str]:
+    """A switch of that form."""
+    return {"type": "variant-flag", "name": name}
+
+
+def open_form(kind: str, where: str, settings: str = "") -> dict[str, str]:
+    """A button that opens that form, filled in as the pruning or expansion `settings` was; `where` tells buttons apart."""
+    return {"type": "open-form", "kind": kind, "where": where, "settings": settings}
 
 
 def view(key: str) -> dict[str, str]:

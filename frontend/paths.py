@@ -27,11 +27,13 @@ class Place:
     query: dict[str, str] = field(default_factory=dict)
     origin: str = "http://127.0.0.1:8000"
     """Scheme, host and port the browser used; for commands to copy."""
+    path: str = "/"
+    """The address without its query."""
 
 
 def read(pathname: str | None, search: str | None, href: str | None = None) -> Place:
     """The place an address names; `nowhere` when it is none of ours. `href` tells the origin."""
-    place = _read(pathname, search)
+    place = replace(_read(pathname, search), path=pathname or "/")
     parts = urlsplit(href or "")
     return replace(place, origin=f"{parts.scheme}://{parts.netloc}") if parts.netloc else place
 
@@ -92,6 +94,20 @@ def with_query(path: str, query: Mapping[str, str | None]) -> str:
     """`path` with a query of the entries that have a value."""
     kept = {key: value for key, value in query.items() if value}
     return f"{path}?{urlencode(kept)}" if kept else path
+
+
+VARIANTS = ("pruning", "expansion")
+"""Entries of the query that name what was done to the run's layers; they are kept from page to page."""
+
+
+def variants(query: Mapping[str, str]) -> dict[str, str | None]:
+    """The pruning and the expansion that a query names."""
+    return {key: query.get(key) for key in VARIANTS}
+
+
+def keep_variants(path: str, search: str | None) -> str:
+    """`path` with the pruning and the expansion of the address one comes from."""
+    return with_query(path, variants(dict(parse_qsl((search or "").removeprefix("?")))))
 
 
 def jump_path(run: str, text: str) -> str | None:

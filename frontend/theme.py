@@ -15,11 +15,32 @@ SPARSE = "#D55E00"
 EXPANDED = "#009E73"
 GAUSSIAN = "#7F7F7F"
 PINNED = "#CC79A7"
+EXPERTS = (
+    "#F2A524",
+    "#0057C4",
+    "#01D27A",
+    "#FF4236",
+    "#9188F2",
+    "#924F06",
+    "#03C4FE",
+    "#B230FD",
+    "#289623",
+    "#DC9AC0",
+    "#146757",
+    "#FD36C5",
+    "#0A90B2",
+    "#C2085F",
+    "#795991",
+    "#B96C7A",
+)
+"""Experts in a fixed order: as far apart as 16 colours can be, for colour blindness too, on light and dark. Experts
+beyond the sixteenth begin again; their number is always beside the colour."""
 PROJECTIONS = ("#56B4E9", "#E69F00", "#785EF0", "#999999")
 """Series of projections; the marker differs too, so that colour is never alone."""
 SYMBOLS = ("circle", "square", "diamond", "cross")
 SEQUENTIAL = "Viridis"
-DIVERGING = "RdBu"
+DIVERGING = [[0.0, "#7A3500"], [0.25, SPARSE], [0.5, "#EDEAE4"], [0.75, EXPANDED], [1.0, "#00543D"]]
+"""From where sparse is closer to dense to where expanded is."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
@@ -34,6 +55,15 @@ LABELS: dict[Metric, str] = {
     Metric.mean_abs_weight: "mean |w|",
     Metric.weight_norm: "weight norm",
     Metric.zero_share: "share of zero weights",
+    Metric.pruned_wd: "WD, sparse",
+    Metric.pruned_w1: "W1 sparse to dense",
+    Metric.pruned_rmse: "RMSE, sparse",
+    Metric.expanded_wd: "WD, expanded",
+    Metric.expanded_w1: "W1 expanded to dense",
+    Metric.expanded_rmse: "RMSE, expanded",
+    Metric.weighted_wd: "weighted WD of the experts",
+    Metric.weighted_md: "weighted MD of the experts",
+    Metric.ri: "RI",
 }
 
 HOUSE = (
@@ -95,6 +125,33 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(bytes_: int) -> str:
+    """A size in memory or on disk: 780 MB, 1.4 GB."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if bytes_ >= scale:
+            return f"{bytes_ / scale:.3g} {unit}"
+    return f"{max(bytes_, 0) / 1e3:.0f} kB"
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 in percent."""
+    return "–" if share is None else f"{100 * share:.3g} %"
+
+
+def expert_colour(expert: int) -> str:
+    """The colour of an expert."""
+    return EXPERTS[expert % len(EXPERTS)]
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever is read better on `colour`."""
+    red, green, blue = (
+        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+        for value in (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    )
+    return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "#FFFFFF"
 
 
 def plain_layout(**changes: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from dash import ALL, Dash, Input, Output, State, ctx, no_update
@@ -12,7 +13,8 @@ from app.errors import WasserscopeError
 from frontend import ids
 from frontend.callbacks import on
 from frontend.components.common import error_of
-from frontend.components.job_panel import job_status
+from frontend.components.live import statuses
+from frontend.pages.chosen import result_of
 from frontend.pages.jobs import LIMIT, jobs_table, log_text
 
 
@@ -28,9 +30,9 @@ def register(app: Dash, client: AsyncClient) -> None:
         State(ids.RELOAD, "data"),
         prevent_initial_call=True,
     )
-    async def tick(_: int | None, job: str | None, reload: int) -> tuple[list[Component], Any]:
+    async def tick(_: int | None, live: dict[str, Any] | None, reload: int) -> tuple[list[Component], Any]:
         try:
-            children, ended = await _status(client, job)
+            children, ended = await _status(client, live)
         except WasserscopeError as error:
             return [error_of(error)], no_update
         return children, reload + 1 if ended else no_update
@@ -42,9 +44,9 @@ def register(app: Dash, client: AsyncClient) -> None:
         State(ids.LIVE_JOB, "data"),
         prevent_initial_call=True,
     )
-    async def log(_: int | None, job: str | None) -> list[Component]:
+    async def log(_: int | None, live: dict[str, Any] | None) -> list[Component]:
         try:
-            return log_text(await client.log(job or ""))
+            return log_text(await client.log(live["jobs"][0] if live else ""))
         except WasserscopeError as error:
             return [error_of(error)]
 
@@ -66,10 +68,21 @@ def register(app: Dash, client: AsyncClient) -> None:
         return no_update, reload + 1
 
 
-async def _status(client: AsyncClient, name: str | None) -> tuple[list[Component], bool]:
-    """The panel of one job, or the table of all; and whether nothing is live any more."""
-    if name is None:
+async def _status(client: AsyncClient, live: dict[str, Any] | None) -> tuple[list[Component], bool]:
+    """The panel of some jobs, or the table of all; and whether the page is to be made anew: nothing is live any more,
+    one of several has ended, or a layer that the page waits for is done."""
+    if live is None:
         jobs = (await client.jobs(limit=LIMIT, offset=0)).items
         return [jobs_table(jobs)], all(job.state.final for job in jobs)
-    job = await client.job(name)
-    return job_status(job), job.state.final
+    jobs, done = await asyncio.gather(
+        asyncio.gather(*(client.job(name) for name in live["jobs"])),
+        asyncio.gather(*(_done(client, *wait) for wait in live["waits"])),
+    )
+    ended = any(job.state.final for job in jobs) or any(done)
+    return statuses(jobs, live["titled"]), ended
+
+
+async def _done(client: AsyncClient, run: str, variant: str, layer: int, projection: str) -> bool:
+    """Whether a pruning or expansion has done a layer."""
+    find = client.pruning if variant.startswith("p") else client.expansion
+    return result_of(await find(run, variant), layer, projection) is not None

@@ -18,11 +18,12 @@ from frontend.callbacks import on
 from frontend.components.common import error_of
 from frontend.components.neuron_grid import grid_rows, request_query
 from frontend.components.shell import breadcrumbs, run_choices
+from frontend.components.variants import NONE
 from frontend.figures.layer import neuron_at
 from frontend.pages import router
 from frontend.pages.map import newest
 
-DEFAULTS = {"metric": "wd", "projection": "all"}
+DEFAULTS = {"metric": "wd", "colour": "wd", "projection": "all", "pruning": NONE, "expansion": NONE}
 """Values of selectors that the query leaves out."""
 
 
@@ -59,9 +60,12 @@ def _header(app: Dash, client: AsyncClient) -> None:
         Output(ids.JOBS_LINK, "children"),
         Output(ids.JOBS_LINK, "title"),
         Input(ids.URL, "pathname"),
+        Input(ids.URL, "search"),
         Input(ids.RELOAD, "data"),
     )
-    async def fill(pathname: str, _: int) -> tuple[list[dict[str, str]], str | None, str | None, str, str]:
+    async def fill(
+        pathname: str, search: str, _: int
+    ) -> tuple[list[dict[str, str]], str | None, str | None, str, str]:
         runs, (label, title) = await asyncio.gather(_runs(client), _jobs_label(client))
         shown = paths.read(pathname, "").run or (found.id if (found := newest(runs)) else None)
         return run_choices(runs), shown, shown, label, title
@@ -85,15 +89,16 @@ def _header(app: Dash, client: AsyncClient) -> None:
         Input(ids.JUMP, "n_submit"),
         State(ids.JUMP, "value"),
         State(ids.RUN_SELECT, "value"),
+        State(ids.URL, "search"),
         prevent_initial_call=True,
     )
-    def jump(_: int, text: str | None, run: str | None) -> tuple[Any, Any, Any]:
+    def jump(_: int, text: str | None, run: str | None, search: str) -> tuple[Any, Any, Any]:
         if not text or not run:
             return no_update, None if run else "no run to look in", no_update
         address = paths.jump_path(run, text)
         if address is None:
             return no_update, "block.projection.neuron, e.g. 15.up_proj.402", no_update
-        return address, None, ""
+        return paths.keep_variants(address, search), None, ""
 
 
 async def _runs(client: AsyncClient) -> list[Run]:
@@ -134,29 +139,33 @@ def _clicks(app: Dash) -> None:
         Output(ids.URL, "href", allow_duplicate=True),
         Input(ids.MAP_GRAPH, "clickData"),
         State(ids.MAP_PANELS, "data"),
+        State(ids.URL, "search"),
         prevent_initial_call=True,
     )
-    def map_click(click: dict[str, Any] | None, shown: dict[str, Any]) -> Any:
+    def map_click(click: dict[str, Any] | None, shown: dict[str, Any], search: str) -> Any:
         if not click:
             return no_update
         point = click["points"][0]
-        return paths.layer_path(shown["run"], int(point["y"]), shown["panels"][point["curveNumber"]])
+        name = shown["panels"][point["curveNumber"]]
+        return paths.keep_variants(paths.layer_path(shown["run"], int(point["y"]), name), search)
 
     @on(
         app,
         Output(ids.URL, "href", allow_duplicate=True),
         Input(ids.LAYER_GRAPH, "clickData"),
         State(ids.LAYER_PLACE, "data"),
+        State(ids.URL, "search"),
         prevent_initial_call=True,
     )
-    def cell_click(click: dict[str, Any] | None, place: dict[str, Any]) -> Any:
+    def cell_click(click: dict[str, Any] | None, place: dict[str, Any], search: str) -> Any:
         if not click:
             return no_update
         point = click["points"][0]
         index = neuron_at(point["y"], point["x"], place["neurons"])
         if index is None:
             return no_update
-        return paths.neuron_path(place["run"], place["layer"], place["projection"], index)
+        address = paths.neuron_path(place["run"], place["layer"], place["projection"], index)
+        return paths.keep_variants(address, search)
 
 
 def _table(app: Dash, client: AsyncClient) -> None:
@@ -182,9 +191,9 @@ def _table(app: Dash, client: AsyncClient) -> None:
         Output(ids.URL, "href", allow_duplicate=True),
         Input(ids.NEURON_TABLE, "cellClicked"),
         State(ids.NEURON_TABLE_QUERY, "data"),
+        State(ids.URL, "search"),
         prevent_initial_call=True,
     )
-    def row_click(click: dict[str, Any] | None, place: dict[str, Any]) -> Any:
-        if not click or not click.get("rowId"):
-            return no_update
-        return paths.jump_path(place["run"], str(click["rowId"])) or no_update
+    def row_click(click: dict[str, Any] | None, place: dict[str, Any], search: str) -> Any:
+        address = paths.jump_path(place["run"], str((click or {}).get("rowId") or ""))
+        return paths.keep_variants(address, search) if address else no_update

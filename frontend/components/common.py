@@ -17,7 +17,9 @@ Children: TypeAlias = str | Component | Sequence[Any] | None
 
 
 def card(title: Children, *children: Children, tools: Children = None, **more: Any) -> Component:
-    """A titled surface; `tools` stand at the right of the title."""
+    """A titled surface; `tools` stand at the right of the title. Without both there is no head."""
+    if title is None and tools is None:
+        return html.Section(list(children), className="card", **more)
     head = html.Div(
         [html.H2(title, className="card-title"), html.Div(tools, className="card-tools")],
         className="card-head",
@@ -65,8 +67,10 @@ def tabs(label: str, items: Sequence[tuple[str, str, bool]]) -> Component:
     )
 
 
-def view_select(key: str, label: str, data: Sequence[dict[str, str]], value: str) -> Component:
-    """A selector whose value goes into the query of the address."""
+def view_select(
+    key: str, label: str, data: Sequence[dict[str, Any]], value: str, wide: bool = False
+) -> Component:
+    """A selector whose value goes into the query of the address; a wide one has long choices."""
     return dmc.Select(
         id=ids.view(key),
         data=list(data),
@@ -74,10 +78,11 @@ def view_select(key: str, label: str, data: Sequence[dict[str, str]], value: str
         allowDeselect=False,
         checkIconPosition="right",
         size="sm",
-        w=190,
+        w=280 if wide else 190,
+        maxDropdownHeight=420,
         leftSection=html.Span(label, className="select-label"),
         leftSectionWidth=80,
-        comboboxProps={"withinPortal": True},
+        comboboxProps={"withinPortal": True} | ({"width": 360, "position": "bottom-end"} if wide else {}),
         **{"aria-label": label},
     )
 
@@ -151,9 +156,10 @@ def pair(left: Component, right: Component, kind: str = "even") -> Component:
     return html.Div([left, right], className=f"pair {kind}")
 
 
-def page_title(text: str, *tools: Children) -> Component:
-    """The head of a page."""
-    return html.Div(
+def page_title(text: str, *tools: Children, below: Component | None = None) -> Component:
+    """The head of a page: its title, tools at the right of it, and a row of its own below."""
+    head = html.Div(
         [html.H1(text, className="page-title"), html.Div(list(tools), className="card-tools")],
         className="page-head",
     )
+    return head if below is None else html.Div([head, below])

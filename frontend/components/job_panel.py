@@ -53,10 +53,12 @@ def phase_of(job: Job) -> str:
 
 def pace_of(job: Job) -> str:
     """Blocks, pace and time left of a running job."""
-    parts = []
+    parts: list[str] = []
     if job.progress.blocks:
         done = job.progress.blocks if job.state is JobState.finished else job.progress.block or 0
         parts.append(f"{done} of {job.progress.blocks} blocks")
+    if job.parts > 1:
+        parts.append(f"in {job.parts} parts")
     if job.state is JobState.running and job.progress.tokens_per_second:
         parts.append(f"{job.progress.tokens_per_second:,.0f} tokens/s")
     if job.state is JobState.running and job.progress.eta_seconds is not None:
@@ -75,10 +77,16 @@ def progress_bar(job: Job) -> Component:
     )
 
 
-def job_status(job: Job) -> list[Component]:
-    """The contents of the panel; replaced at every tick."""
+def title_of(job: Job) -> str:
+    """What a job does, in words; its id where it has none."""
+    return job.title or job.id
+
+
+def job_status(job: Job, titled: bool = False) -> list[Component]:
+    """How a job stands, with its title above where it is one of several things on a page."""
     percent = f"{100 * job.progress.fraction:.0f} %"
     parts: list[Component] = [
+        html.H2(title_of(job), className="card-title job-title") if titled else None,
         html.Div(
             [
                 state_badge(job.state),

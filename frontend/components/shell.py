@@ -24,6 +24,15 @@ def shell() -> Component:
         html.Nav(id=ids.BREADCRUMBS, className="breadcrumbs", **{"aria-label": "breadcrumbs"}),
         html.Div(id=ids.UNFORESEEN, className="unforeseen"),
         html.Main(skeleton(), id=ids.PAGE, className="page", tabIndex="-1"),
+        dmc.Drawer(
+            html.Div(id=ids.DRAWER_BODY),
+            id=ids.DRAWER,
+            opened=False,
+            position="right",
+            size=560,
+            zIndex=250,
+            closeButtonProps={"aria-label": "close"},
+        ),
     ]
     return dmc.MantineProvider(
         html.Div(body, className="shell"), theme=theme.MANTINE, defaultColorScheme="auto"
@@ -92,9 +101,12 @@ def _short_title(run: Run) -> str:
 
 def breadcrumbs(place: paths.Place) -> list[Component]:
     """Where one is: map > block > neuron."""
-    steps: list[tuple[str, str]] = [("Map", paths.run_path(place.run) if place.run else "/")]
+    kept = paths.variants(place.query) if place.run else {}
+    steps: list[tuple[str, str]] = [
+        ("Map", paths.with_query(paths.run_path(place.run) if place.run else "/", kept))
+    ]
     if place.page in {"layer", "neuron"} and place.run:
-        layer = paths.layer_path(place.run, place.layer, place.projection)
+        layer = paths.with_query(paths.layer_path(place.run, place.layer, place.projection), kept)
         steps.append((f"block {place.layer} · {place.projection}", layer))
     if place.page == "neuron" and place.run:
         steps.append((f"neuron {place.index}", ""))

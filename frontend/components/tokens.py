@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dash import html
 from dash.development.base_component import Component
@@ -13,14 +13,17 @@ from frontend import theme
 KINDS = {"high": "highest", "low": "lowest", "random": "random"}
 
 
-def token_list(examples: Sequence[TokenExample]) -> Component:
-    """One line per token: its value, and the token marked in the text around it."""
+def token_list(examples: Sequence[TokenExample], experts: Mapping[int, Component] | None = None) -> Component:
+    """One line per token: its value, and the token marked in the text around it.
+
+    experts: what stands for the expert of each token, by position, where an expansion is looked at.
+    """
     if not examples:
         return html.P("No tokens were kept for this neuron.", className="note")
-    return html.Ol([_line(example) for example in examples], className="tokens")
+    return html.Ol([_line(example, experts) for example in examples], className="tokens")
 
 
-def _line(example: TokenExample) -> Component:
+def _line(example: TokenExample, experts: Mapping[int, Component] | None) -> Component:
     where = f"token {example.position:,}: window {example.window}, place {example.offset}"
     text = [
         html.Span(html.Bdi(one_line(example.before)), className="before"),
@@ -30,6 +33,7 @@ def _line(example: TokenExample) -> Component:
     return html.Li(
         [
             html.Span(theme.number(example.value), className="token-value", title=repr(example.value)),
+            html.Span(experts.get(example.position), className="token-expert") if experts else None,
             html.Span(text, className="context"),
         ],
         title=where,

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from app.schemas.layer import LayerSummary, LayerValues, Metric
+from app.schemas.variant import VariantKind
 from frontend import theme
+from frontend.figures.metrics import Colours
 
-COLOURS = (Metric.wd, Metric.md, Metric.kurtosis, Metric.mean_abs_weight)
-"""What the grid can be coloured by; the hover text shows all of them."""
-SHORT = {Metric.wd: "WD", Metric.md: "MD", Metric.kurtosis: "kurtosis", Metric.mean_abs_weight: "mean |w|"}
+HOVER = (Metric.wd, Metric.md, Metric.kurtosis, Metric.mean_abs_weight)
+"""Metrics of the hover text, whatever the colour."""
+CHANGES = (
+    Metric.pruned_w1,
+    Metric.pruned_rmse,
+    Metric.expanded_w1,
+    Metric.expanded_rmse,
+    Metric.ri,
+)
+"""What the hover text adds where a pruning and an expansion are chosen."""
 CLIP_SHARE = 0.995
 """Colours end at this quantile, so that one extreme neuron does not leave the rest in one colour."""
 
@@ -30,9 +40,10 @@ def neuron_at(row: float, column: float, neurons: int) -> int | None:
     return index if 0 <= index < neurons else None
 
 
-def colour_of(text: str | None) -> Metric:
-    """The metric a query colours by; WD when it names none."""
-    return next((metric for metric in COLOURS if metric == text), Metric.wd)
+def wanted(colour: Metric, have: Collection[VariantKind]) -> list[Metric]:
+    """The metrics that the grid is drawn from: those of the hover text, then the colour if it is not among them."""
+    named = [*HOVER, *(metric for metric in CHANGES if metric.needs <= set(have))]
+    return named if colour in named else [*named, colour]
 
 
 def _array(values: LayerValues, metric: Metric) -> NDArray[np.float32]:
@@ -41,31 +52,32 @@ def _array(values: LayerValues, metric: Metric) -> NDArray[np.float32]:
 
 
 def grid_figure(values: LayerValues, colour: Metric) -> go.Figure:
-    """A cell per neuron in the order of the index, row by row; `customdata` is the index and the four metrics."""
+    """A cell per neuron in the order of the index, row by row; `customdata` is the index and every metric of `values`."""
     rows, columns = grid_shape(values.neurons)
-    cells = np.full((rows * columns, 1 + len(COLOURS)), np.nan, dtype=np.float32)
+    metrics = [Metric(name) for name in values.metrics]
+    cells = np.full((rows * columns, 1 + len(metrics)), np.nan, dtype=np.float32)
     cells[: values.neurons, 0] = np.arange(values.neurons)
-    for place, metric in enumerate(COLOURS, start=1):
+    for place, metric in enumerate(metrics, start=1):
         cells[: values.neurons, place] = _array(values, metric)
-    z = cells[:, 1 + COLOURS.index(colour)].reshape(rows, columns)
-    known = z[np.isfinite(z)]
-    low, high = (float(known.min()), float(np.quantile(known, CLIP_SHARE))) if known.size else (0.0, 1.0)
-    lines = "".join(f"<br>{SHORT[m]} %{{customdata[{p}]:.3g}}" for p, m in enumerate(COLOURS, start=1))
+    shown = cells[:, 1 + metrics.index(colour)].reshape(rows, columns)
+    colours = Colours.of(colour, shown, (0.0, CLIP_SHARE))
+    low, high = colours.ends
+    lines = "".join(
+        f"<br>{theme.LABELS[m]} %{{customdata[{place}]:.3g}}"
+        for place, m in enumerate(metrics, start=1)
+        if np.isfinite(cells[:, place]).any()
+    )
     figure = go.Figure(
         go.Heatmap(
-            z=z,
+            z=colours.cells(shown),
             zmin=low,
-            zmax=high if high > low else low + 1e-9,
+            zmax=high,
             customdata=cells.reshape(rows, columns, -1),
-            colorscale=theme.SEQUENTIAL,
+            colorscale=colours.scale,
             hoverongaps=False,
             xgap=1 if columns <= 64 else 0,
             ygap=1 if columns <= 64 else 0,
-            colorbar={
-                "title": {"text": theme.LABELS[colour], "side": "right"},
-                "thickness": 12,
-                "outlinewidth": 0,
-            },
+            colorbar=colours.bar(),
             hovertemplate=f"<b>neuron %{{customdata[0]:d}}</b>{lines}<extra></extra>",
         )
     )

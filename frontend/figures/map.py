@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.schemas.layer import LayerSummary, MapRow, Metric, RunMap
+from app.schemas.layer import LayerSummary, MapRow, RunMap
 from frontend import theme
+from frontend.figures.metrics import Colours
+
+Undone = Mapping[tuple[int, str], str]
+"""Layers (block, projection) whose neurons have no value yet, and why."""
+NONE_UNDONE: Undone = MappingProxyType({})
 
 ROW_PIXELS = 13
 MIN_HEIGHT, MAX_HEIGHT = 260, 620
@@ -29,21 +35,26 @@ def map_height(run_map: RunMap) -> int:
     return min(MAX_HEIGHT, max(MIN_HEIGHT, 90 + ROW_PIXELS * blocks))
 
 
-def map_figure(run_map: RunMap) -> go.Figure:
+def map_figure(run_map: RunMap, undone: Undone = NONE_UNDONE) -> go.Figure:
     """One panel per projection: a row per block, neurons from the highest rank at the left, colour = mean of a bin.
 
-    A cell's `customdata` holds the first and last rank of its bin (from 1) and the leading neuron's index.
+    A cell's `customdata` holds the first and last rank of its bin (from 1), the leading neuron's index, and, where
+    colours are logarithmic, the value. Rows of `undone` are hatched. Traces carry the names of their projections.
     """
-    names = panels(run_map)
+    names, colours = panels(run_map), map_colours(run_map)
+    label = theme.LABELS[run_map.metric]
     figure = make_subplots(
         rows=1, cols=max(1, len(names)), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.025
     )
     for column, name in enumerate(names, start=1):
         rows = [row for row in run_map.rows if row.projection == name]
-        figure.add_trace(_panel(rows, name, theme.LABELS[run_map.metric]), row=1, col=column)
+        figure.add_trace(_panel(rows, name, label, colours), row=1, col=column)
+        hatched = [row for row in rows if (row.layer, name) in undone]
+        if hatched:
+            figure.add_trace(_hatched(hatched, undone), row=1, col=column)
         figure.update_xaxes(
             theme.plain_axis(
-                title={"text": f"rank by {theme.LABELS[run_map.metric]}, logarithmic", "standoff": 6},
+                title={"text": f"rank by {label}, logarithmic", "standoff": 6},
                 showgrid=False,
                 type="log",
                 dtick=1,
@@ -52,39 +63,34 @@ def map_figure(run_map: RunMap) -> go.Figure:
             row=1,
             col=column,
         )
-        figure.update_yaxes(theme.plain_axis(showgrid=False, tickformat="d"), row=1, col=column)
+        depths = [row.layer for row in rows]
+        figure.update_yaxes(
+            theme.plain_axis(showgrid=False, tickformat="d", range=[min(depths) - 0.5, max(depths) + 0.5]),
+            row=1,
+            col=column,
+        )
     figure.update_yaxes(title={"text": "block", "standoff": 6}, row=1, col=1)
-    low, high = colour_range(run_map)
+    low, high = colours.ends
+    axis = {"colorscale": colours.scale, "cmin": low, "cmax": high, "colorbar": colours.bar()}
     figure.update_layout(
         theme.plain_layout(
             height=map_height(run_map),
             margin={"l": 48, "r": 8, "t": 28, "b": 44},
-            coloraxis={
-                "colorscale": theme.SEQUENTIAL,
-                "cmin": low,
-                "cmax": high,
-                "colorbar": {
-                    "title": {"text": theme.LABELS[run_map.metric], "side": "right"},
-                    "thickness": 12,
-                    "outlinewidth": 0,
-                },
-            },
+            bargap=0,
+            coloraxis=axis,
         )
     )
     figure.update_annotations(font={"size": 14})
     return figure
 
 
-def colour_range(run_map: RunMap) -> tuple[float, float]:
-    """Values of the first and the last colour; cells beyond them have the colour at the end."""
+def map_colours(run_map: RunMap) -> Colours:
+    """The scale of the map; cells beyond its ends have the colour at the end."""
     known = [value for row in run_map.rows for value in row.values if value is not None]
-    if not known:
-        return 0.0, 1.0
-    low, high = np.quantile(known, COLOUR_SHARES).tolist()
-    return (low, high) if high > low else (low, low + 1e-9)
+    return Colours.of(run_map.metric, np.asarray(known, dtype=float), COLOUR_SHARES)
 
 
-def _panel(rows: Sequence[MapRow], name: str, label: str) -> go.Heatmap:
+def _panel(rows: Sequence[MapRow], name: str, label: str, colours: Colours) -> go.Heatmap:
     widest = max(row.neurons for row in rows)
     bins = max(len(row.values) for row in rows)
     values = np.full((len(rows), bins), np.nan, dtype=np.float32)
@@ -95,18 +101,39 @@ def _panel(rows: Sequence[MapRow], name: str, label: str) -> go.Heatmap:
         start = np.arange(count) * row.neurons // count
         stop = np.maximum((np.arange(count) + 1) * row.neurons // count, start + 1)
         hover[place, :count] = np.stack([start + 1, stop, np.asarray(row.leaders)], axis=1)
+    exact = colours.logarithmic
+    value = "%{customdata[3]:.3g}" if exact else "%{z:.3g}"
     return go.Heatmap(
-        z=values,
+        z=colours.cells(values),
         x=0.5 + np.arange(bins + 1) * widest // bins,
         y=[row.layer for row in rows],
-        customdata=hover,
+        customdata=np.concatenate([hover, values[:, :, None]], axis=2) if exact else hover,
         coloraxis="coloraxis",
         name=name,
         hoverongaps=False,
         hovertemplate=(
             f"<b>block %{{y}} · {name}</b><br>rank %{{customdata[0]}} to %{{customdata[1]}}"
-            f"<br>{label} %{{z:.3g}}<br>leading neuron %{{customdata[2]}}<extra></extra>"
+            f"<br>{label} {value}<br>leading neuron %{{customdata[2]}}<extra></extra>"
         ),
+    )
+
+
+def _hatched(rows: Sequence[MapRow], undone: Undone) -> go.Bar:
+    """Rows without a value: drawn as such, and still to be clicked."""
+    return go.Bar(
+        orientation="h",
+        y=[row.layer for row in rows],
+        x=[row.neurons for row in rows],
+        base=0.5,
+        width=1,
+        name=rows[0].projection,
+        customdata=[undone[row.layer, row.projection] for row in rows],
+        marker={
+            "color": "rgba(127,127,127,0.06)",
+            "line": {"width": 0},
+            "pattern": {"shape": "/", "fgcolor": "rgba(127,127,127,0.6)", "size": 7, "solidity": 0.16},
+        },
+        hovertemplate=f"<b>block %{{y}} · {rows[0].projection}</b><br>%{{customdata}}<extra></extra>",
     )
 
 
@@ -176,8 +203,3 @@ def trend_summary(layers: Sequence[LayerSummary]) -> str:
         f"WD by depth: the largest is {theme.number(top.wd_max)} in block {top.layer} {top.projection}, "
         f"whose median is {theme.number(top.wd_median)}."
     )
-
-
-def metric_of(text: str | None) -> Metric:
-    """The metric a query names; WD when it names none."""
-    return Metric(text) if text in set(Metric) else Metric.wd

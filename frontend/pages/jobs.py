@@ -18,6 +18,7 @@ from frontend.components.job_panel import (
     phase_of,
     progress_bar,
     state_badge,
+    title_of,
 )
 from frontend.components.live import live_panel
 from frontend.components.runs_table import table
@@ -49,36 +50,54 @@ def jobs_table(jobs: list[Job]) -> Component:
     """State, phase and progress of each job."""
     rows = [
         [
-            link(job.id, paths.job_path(job.id)),
+            html.Div(
+                [
+                    link(title_of(job), paths.job_path(job.id)),
+                    html.Div(job.id, className="muted small job-id", title=job.id),
+                ]
+            ),
+            job.kind,
             state_badge(job.state),
             html.Div([html.Div(phase_of(job)), html.Div(pace_of(job), className="muted")]),
             html.Div(progress_bar(job), className="bar"),
             f"{100 * job.progress.fraction:.0f} %",
+            theme.count(job.parts),
             job.device or "–",
             f"{job.created_at:%Y-%m-%d %H:%M}" if job.created_at else "–",
             cancel_button(job),
         ]
         for job in jobs
     ]
-    head = ("job", "state", "phase", "progress", "", "device", "made", "")
-    return table(head, rows, ids.JOBS_TABLE, right=(4,))
+    head = ("job", "kind", "state", "phase", "progress", "", "parts", "device", "made", "")
+    return table(head, rows, ids.JOBS_TABLE, right=(5, 6))
 
 
 async def job_page(client: AsyncClient, place: Place) -> Component:
     """One job, followed while it is live, and what it wrote."""
     job, log = await asyncio.gather(client.job(place.job), client.log(place.job))
     return column(
-        page_title(job.id, button_link("Its run", paths.run_path(job.run))),
-        *live_panel(job),
+        page_title(title_of(job), button_link(*_made(job))),
+        *live_panel([job], titled=False),
         card("Facts", _facts(job)),
         card("Log", html.Div(log_text(log), id=ids.JOB_LOG)),
     )
 
 
+def _made(job: Job) -> tuple[str, str]:
+    """Words and address of what a job makes."""
+    run = paths.run_path(job.run)
+    for name, start in (("pruning", "p-"), ("expansion", "x-")):
+        if job.subject is not None and job.subject.startswith(start):
+            return f"Its {name}", paths.with_query(run, {name: job.subject})
+    return "Its run", run
+
+
 def _facts(job: Job) -> Component:
     times = {"queued": job.created_at, "started": job.started_at, "ended": job.ended_at}
     facts = {
+        "id": job.id,
         "kind": job.kind,
+        "parts": theme.count(job.parts),
         "worker": job.worker or "none",
         "device": job.device or "–",
         "tries": theme.count(job.tries),

@@ -11,43 +11,53 @@ from app.client import AsyncClient
 from app.schemas.layer import LayerSummary, LayerValues, Metric
 from app.schemas.run import Run
 from frontend import ids, paths, theme
-from frontend.components.common import card, column, graph, link, note, page_title, pair, tabs, tile
+from frontend.components.common import (
+    card,
+    column,
+    graph,
+    link,
+    note,
+    page_title,
+    pair,
+    tabs,
+    tile,
+    view_select,
+)
 from frontend.components.neuron_grid import neuron_grid
+from frontend.components.variants import DONE, undone_metric
 from frontend.figures import layer as figures
+from frontend.figures import metrics
+from frontend.pages.chosen import Chosen, at_layer, bar, kind_of, load, results
 from frontend.paths import Place
 
 
 async def page(client: AsyncClient, place: Place) -> Component:
     """The layer in the address, coloured by the metric in the query."""
     run_id = place.run or ""
-    colour = figures.colour_of(place.query.get("colour"))
-    wanted = [str(metric) for metric in figures.COLOURS]
-    run, layers, values = await asyncio.gather(
-        client.run(run_id), client.layers(run_id), client.layer(run_id, place.layer, place.projection, wanted)
+    run, layers, chosen = await asyncio.gather(
+        client.run(run_id), client.layers(run_id), load(client, run_id, place)
     )
-    here = paths.layer_path(run_id, place.layer, place.projection)
-    colours = [
-        (
-            figures.SHORT[metric],
-            paths.with_query(here, {"colour": None if metric is Metric.wd else str(metric)}),
-            metric is colour,
-        )
-        for metric in figures.COLOURS
-    ]
-    grid = card(
-        "All neurons",
-        graph(ids.LAYER_GRAPH, figures.grid_figure(values, colour), figures.grid_summary(values, colour)),
-        note(_grid_note(colour)),
-        tools=tabs("colour by", colours),
+    colour = metrics.named(place.query.get("colour"))
+    asked = Metric.wd if metrics.lacking(colour, chosen.kinds) else colour
+    values = await client.layer(
+        run_id,
+        place.layer,
+        place.projection,
+        [str(metric) for metric in figures.wanted(asked, chosen.kinds)],
+        **chosen.names,
     )
     return column(
-        page_title(f"Block {place.layer} · {place.projection}", *_moves(run_id, layers, place)),
+        page_title(
+            f"Block {place.layer} · {place.projection}", *_moves(run_id, layers, place), below=bar(chosen)
+        ),
+        *at_layer(chosen, place),
         _tiles(run, values.summary),
+        results(chosen, place),
         pair(
-            grid,
+            _grid(values, colour, chosen),
             card(
                 "Ranked",
-                *neuron_grid(run_id, place.layer, place.projection),
+                *neuron_grid(run_id, place.layer, place.projection, **chosen.names),
                 note("Click a row to open the neuron."),
             ),
         ),
@@ -64,11 +74,30 @@ async def page(client: AsyncClient, place: Place) -> Component:
     )
 
 
+def _grid(values: LayerValues, colour: Metric, chosen: Chosen) -> Component:
+    missing = metrics.lacking(colour, chosen.kinds)
+    undone = [
+        DONE[kind_of(variant)]
+        for variant in chosen.undone(values.layer, values.projection)
+        if kind_of(variant) in colour.needs
+    ]
+    if missing:
+        body = [undone_metric(missing)]
+    elif undone:
+        words = f"{theme.LABELS[colour]} has no values: this layer is not {' and not '.join(undone)} yet."
+        body = [undone_metric(words)]
+    else:
+        body = [
+            graph(ids.LAYER_GRAPH, figures.grid_figure(values, colour), figures.grid_summary(values, colour)),
+            note(_grid_note(colour)),
+        ]
+    tools = view_select("colour", "colour", metrics.choices(chosen.kinds), str(colour), wide=True)
+    return card("All neurons", *body, tools=tools)
+
+
 def _grid_note(colour: Metric) -> str:
     text = "Cells are in the order of the neurons' index, row by row. Click one to open the neuron."
-    if colour is Metric.md:
-        text += " MD compares neurons within this layer; it does not compare across layers."
-    return text
+    return " ".join([text, metrics.EXPLANATIONS.get(colour, "")]).strip()
 
 
 def _histogram(run: Run, values: LayerValues) -> Component:
@@ -96,7 +125,7 @@ def _tiles(run: Run, summary: LayerSummary) -> Component:
 
 
 def _moves(run: str, layers: list[LayerSummary], place: Place) -> list[Component]:
-    query = {"colour": place.query.get("colour")}
+    query = {"colour": place.query.get("colour"), **paths.variants(place.query)}
     names = list(dict.fromkeys(layer.projection for layer in layers if layer.layer == place.layer))
     depths = sorted(layer.layer for layer in layers if layer.projection == place.projection)
 

@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 
 from app.client import AsyncClient
 from app.schemas.job import Job
-from app.schemas.layer import LayerSummary, Metric
+from app.schemas.layer import LayerSummary, Metric, RunMap
 from app.schemas.run import Run, RunState
 from frontend import ids, theme
 from frontend.components.common import (
@@ -27,7 +27,10 @@ from frontend.components.live import live_panel
 from frontend.components.neuron_grid import neuron_grid
 from frontend.components.runs_table import runs_table
 from frontend.components.shell import run_title
+from frontend.components.variants import DONE, undone_metric
 from frontend.figures import map as figures
+from frontend.figures import metrics
+from frontend.pages.chosen import Chosen, bar, kind_of, load, notices
 from frontend.pages.new import form_card
 from frontend.paths import Place
 
@@ -48,13 +51,26 @@ async def page(client: AsyncClient, place: Place) -> Component:
             ),
             await form_card(client, "Explore a model"),
         )
-    parts: list[Component] = [
-        page_title(run_title(run), button_link("New run", "/new")),
-        *await _progress(client, run),
-        *(await _results(client, run, place) if run.state is RunState.finished else _waiting(run)),
+    if run.state is not RunState.finished:
+        return column(
+            page_title(run_title(run), button_link("New run", "/new")),
+            *await _progress(client, run),
+            *_waiting(run),
+            card("Runs", runs_table(runs, run.id)),
+        )
+    chosen = await load(client, run.id, place)
+    return column(
+        page_title(run_title(run), button_link("New run", "/new"), below=bar(chosen)),
+        *notices(chosen, place, jobs=[*chosen.at_work(), *_stopped(chosen)]),
+        *await _results(client, run, place, chosen),
         card("Runs", runs_table(runs, run.id)),
-    ]
-    return column(*parts)
+    )
+
+
+def _stopped(chosen: Chosen) -> list[Job]:
+    """Jobs that left layers undone: where what they are about is not complete."""
+    incomplete = {variant.id for variant in chosen.variants if not variant.complete}
+    return [job for job in chosen.stopped() if job.subject in incomplete]
 
 
 def newest(runs: list[Run]) -> Run | None:
@@ -66,7 +82,7 @@ async def _progress(client: AsyncClient, run: Run) -> list[Component]:
     if run.state is RunState.finished or run.job is None:
         return []
     job: Job = await client.job(run.job)
-    return live_panel(job)
+    return live_panel([job], titled=False)
 
 
 def _waiting(run: Run) -> list[Component]:
@@ -103,10 +119,13 @@ def tiles(run: Run, layers: list[LayerSummary]) -> Component:
     )
 
 
-async def _results(client: AsyncClient, run: Run, place: Place) -> list[Component]:
-    metric = figures.metric_of(place.query.get("metric"))
+async def _results(client: AsyncClient, run: Run, place: Place, chosen: Chosen) -> list[Component]:
+    metric = metrics.named(place.query.get("metric"))
+    missing = metrics.lacking(metric, chosen.kinds)
+    asked = Metric.wd if missing else metric
     run_map, layers = await asyncio.gather(
-        client.map(run.id, metric=metric, bins=BINS), client.layers(run.id)
+        client.map(run.id, metric=asked, bins=BINS, **chosen.names),
+        client.layers(run.id),
     )
     names = figures.panels(run_map)
     shown = place.query.get("projection", ALL)
@@ -114,19 +133,16 @@ async def _results(client: AsyncClient, run: Run, place: Place) -> list[Componen
         run_map = run_map.model_copy(
             update={"rows": [row for row in run_map.rows if row.projection == shown]}
         )
-    metrics = [{"value": str(item), "label": theme.LABELS[item]} for item in Metric]
     choices = [{"value": ALL, "label": "all"}, *({"value": name, "label": name} for name in names)]
     tools = [
-        view_select("metric", "colour", metrics, str(metric)),
+        view_select("metric", "colour", metrics.choices(chosen.kinds), str(metric), wide=True),
         view_select("projection", "layers", choices, shown if shown in names else ALL),
     ]
     return [
         tiles(run, layers),
         card(
             "Wasserstein map" if metric is Metric.wd else f"Map of {theme.LABELS[metric]}",
-            graph(ids.MAP_GRAPH, figures.map_figure(run_map), figures.map_summary(run_map)),
-            dcc.Store(id=ids.MAP_PANELS, data={"run": run.id, "panels": figures.panels(run_map)}),
-            note(_explanation(metric, *figures.colour_range(run_map))),
+            *([undone_metric(missing)] if missing else _map(run, run_map, chosen)),
             tools=tools,
         ),
         card(
@@ -137,16 +153,51 @@ async def _results(client: AsyncClient, run: Run, place: Place) -> list[Componen
                 figures.trend_summary(layers),
             ),
         ),
-        card("Neurons of the whole model", *neuron_grid(run.id), note("Click a row to open the neuron.")),
+        card(
+            "Neurons of the whole model",
+            *neuron_grid(run.id, **chosen.names),
+            note("Click a row to open the neuron."),
+        ),
     ]
 
 
-def _explanation(metric: Metric, low: float, high: float) -> str:
-    text = (
-        "Each row is a layer, each column a bin of neurons, ranked from the highest. Click a cell to open its layer. "
-        f"Colours run from {theme.number(low)} to {theme.number(high)}, the 1st to the 99th percentile of the cells; "
-        "values beyond have the colour at the end."
-    )
-    if metric is Metric.md:
-        text += " MD compares neurons within a layer only: compare the shapes of the rows, not their colours."
-    return text
+def _map(run: Run, run_map: RunMap, chosen: Chosen) -> list[Component]:
+    undone = _undone(run_map, chosen)
+    figure = figures.map_figure(run_map, undone)
+    return [
+        graph(ids.MAP_GRAPH, figure, figures.map_summary(run_map)),
+        dcc.Store(id=ids.MAP_PANELS, data={"run": run.id, "panels": [trace.name for trace in figure.data]}),
+        note(_explanation(run_map, len(undone))),
+    ]
+
+
+def _undone(run_map: RunMap, chosen: Chosen) -> dict[tuple[int, str], str]:
+    """Layers that what the metric needs has not done, and which that is."""
+    needed = [variant for variant in chosen.variants if kind_of(variant) in run_map.metric.needs]
+    done = {variant.id: {(r.layer, r.projection) for r in variant.layers} for variant in needed}
+    found = {}
+    for row in run_map.rows:
+        place = (row.layer, row.projection)
+        lacking = [DONE[kind_of(variant)] for variant in needed if place not in done[variant.id]]
+        if lacking:
+            found[place] = f"not {' and not '.join(lacking)} yet"
+    return found
+
+
+def _explanation(run_map: RunMap, undone: int) -> str:
+    colours = figures.map_colours(run_map)
+    text = "Each row is a layer, each column a bin of neurons, ranked from the highest. Click a cell to open its layer. "
+    if undone < len(run_map.rows):
+        text += (
+            f"Colours run from {theme.number(colours.low)} to {theme.number(colours.high)}, "
+            + (
+                "as far on both sides of 1 as 99 % of the cells"
+                if colours.logarithmic
+                else "the 1st to the 99th"
+            )
+            + (" reach; " if colours.logarithmic else " percentile of the cells; ")
+            + "values beyond have the colour at the end."
+        )
+    if undone:
+        text += f" Hatched: {undone} of {len(run_map.rows)} layers that are not done; open one to do it."
+    return " ".join([text, metrics.EXPLANATIONS.get(run_map.metric, "")]).strip()

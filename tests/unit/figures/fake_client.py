@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from app.errors import NotFound
+from app.errors import InvalidRequest, NotFound
 from app.schemas.corpus import Corpus
+from app.schemas.distribution import NeuronDistributions
+from app.schemas.expansion import Expansion, ExpansionRequest, ExpansionSubmitted, ExpertTokens
 from app.schemas.job import Job, JobLog, JobState, Progress
 from app.schemas.layer import LayerSummary, LayerValues, MapRow, Metric, RunMap
-from app.schemas.model import ModelSource, ModelSources, Projection
+from app.schemas.model import Estimate, ModelSource, ModelSources, Projection
 from app.schemas.neuron import Distribution, NeuronDetail, NeuronRow, NeuronTokens, Provenance, TokenExample
 from app.schemas.page import Page
+from app.schemas.pruning import Pruning, PruningRequest, PruningSubmitted
 from app.schemas.run import Run, RunModel, RunRequest, RunState, RunSubmitted
+from app.schemas.variant import VariantKind
+from tests.unit.figures import fake_variants
 
-RUN = "tiny-llama-0123456789ab"
+RUN, MADE = fake_variants.RUN, fake_variants.MADE
 LIVE_RUN = "tiny-llama-ba9876543210"
 JOB = f"explore-{LIVE_RUN}"
 BLOCKS = 6
 NEURONS = {"gate_proj": 96, "up_proj": 96, "down_proj": 40}
 FLOOR = 0.0104
 HOSTILE = "<img src=x onerror=window.hacked=1><b>bold</b>"
-MADE = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
 
 def row(layer: int, projection: str, index: int) -> NeuronRow:
@@ -77,30 +81,52 @@ def summary(layer: int, projection: str) -> LayerSummary:
     )
 
 
-def layer_values(layer: int, projection: str, metrics: list[str]) -> LayerValues:
-    """Metrics of a layer."""
-    found = rows(layer, projection)
+def layer_values(
+    layer: int, projection: str, metrics: Sequence[str], pruning: bool = False, expansion: bool = False
+) -> LayerValues:
+    """Metrics of a layer; those of a pruning or an expansion where there is one."""
+    found = [with_effects(r, pruning, expansion) for r in rows(layer, projection)]
     return LayerValues(
         layer=layer,
         projection=projection,
         neurons=len(found),
         summary=summary(layer, projection),
-        metrics={name: [getattr(r, name) for r in found] for name in metrics},
+        metrics={name: [value(r, name) for r in found] for name in metrics},
     )
 
 
-def run_map(metric: Metric, bins: int) -> RunMap:
-    """The map: bins as the store cuts them."""
+def with_effects(found: NeuronRow, pruning: bool, expansion: bool) -> NeuronRow:
+    """A neuron with what was done to it."""
+    made = fake_variants.effects(found.layer, found.projection, found.index, pruning, expansion)
+    return found.model_copy(update={"effects": made})
+
+
+def value(found: NeuronRow, metric: str) -> float | None:
+    """One metric of a neuron, its own or of what was done to it."""
+    known: float | None = getattr(found.effects if Metric(metric).needs else found, metric)
+    return known
+
+
+def run_map(metric: Metric, bins: int, pruning: bool = False, expansion: bool = False) -> RunMap:
+    """The map: bins as the store cuts them; a layer without values is one of nulls."""
     made = []
     bins = min(bins, max(NEURONS.values()))
     for layer in range(BLOCKS):
         for projection, count in NEURONS.items():
-            known = [
-                (getattr(r, metric), r.index)
-                for r in rows(layer, projection)
-                if getattr(r, metric) is not None
-            ]
+            every_row = [with_effects(r, pruning, expansion) for r in rows(layer, projection)]
+            known = [(v, r.index) for r in every_row if (v := value(r, metric)) is not None]
             known.sort(reverse=True)
+            if not known:
+                made.append(
+                    MapRow(
+                        layer=layer,
+                        projection=projection,
+                        neurons=count,
+                        values=[None] * bins,
+                        leaders=[0] * bins,
+                    )
+                )
+                continue
             places = [min(i * count // bins, len(known) - 1) for i in range(bins)]
             made.append(
                 MapRow(
@@ -112,7 +138,8 @@ def run_map(metric: Metric, bins: int) -> RunMap:
                 )
             )
     every = [value for line in made for value in line.values if value is not None]
-    return RunMap(metric=metric, bins=bins, rows=made, minimum=min(every), maximum=max(every))
+    low, high = (min(every), max(every)) if every else (None, None)
+    return RunMap(metric=metric, bins=bins, rows=made, minimum=low, maximum=high)
 
 
 def detail(run: str, layer: int, projection: str, index: int) -> NeuronDetail:
@@ -213,7 +240,15 @@ def a_job(state: JobState = JobState.running) -> Job:
 class FakeClient:
     """The methods of AsyncClient that the dashboard uses."""
 
-    def __init__(self, runs: list[Run] | None = None, jobs: list[Job] | None = None) -> None:
+    def __init__(
+        self,
+        runs: list[Run] | None = None,
+        jobs: list[Job] | None = None,
+        prunings: Sequence[Pruning] = (),
+        expansions: Sequence[Expansion] = (),
+    ) -> None:
+        self.made_prunings, self.made_expansions = list(prunings), list(expansions)
+        self.submitted: list[PruningRequest | ExpansionRequest] = []
         self._runs = [a_run(LIVE_RUN, RunState.running), a_run()] if runs is None else runs
         self._jobs = [a_job()] if jobs is None else jobs
 
@@ -247,24 +282,52 @@ class FakeClient:
     async def layers(self, run: str) -> list[LayerSummary]:
         return [summary(layer, projection) for layer in range(BLOCKS) for projection in NEURONS]
 
-    async def layer(self, run: str, layer: int, projection: str, metrics: list[str]) -> LayerValues:
+    async def layer(
+        self,
+        run: str,
+        layer: int,
+        projection: str,
+        metrics: Sequence[str] = ("wd",),
+        *,
+        pruning: str | None = None,
+        expansion: str | None = None,
+    ) -> LayerValues:
         self._known(layer, projection, 0)
-        return layer_values(layer, projection, metrics)
+        self._named(metrics, pruning, expansion)
+        return layer_values(layer, projection, metrics, bool(pruning), bool(expansion))
 
-    async def map(self, run: str, metric: str = "wd", bins: int = 512) -> RunMap:
-        return run_map(Metric(metric), bins)
+    async def map(
+        self,
+        run: str,
+        metric: str = "wd",
+        bins: int = 512,
+        projection: str | None = None,
+        *,
+        pruning: str | None = None,
+        expansion: str | None = None,
+    ) -> RunMap:
+        self._named([metric], pruning, expansion)
+        return run_map(Metric(metric), bins, bool(pruning), bool(expansion))
+
+    def _named(self, metrics: Sequence[str], pruning: str | None, expansion: str | None) -> None:
+        """Refuses a metric whose pruning or expansion is not named, as the service does."""
+        have = {kind for kind, name in zip(VariantKind, (pruning, expansion), strict=True) if name}
+        for metric in metrics:
+            if Metric(metric).needs - have:
+                raise InvalidRequest(f"'{metric}' needs more to be named.")
 
     async def neurons(self, run: str, **query: Any) -> Page[NeuronRow]:
         layers = range(BLOCKS) if query["layer"] is None else [query["layer"]]
         names = list(NEURONS) if query["projection"] is None else [query["projection"]]
-        found = [r for layer in layers for name in names for r in rows(layer, name)]
+        kinds = (bool(query.get("pruning")), bool(query.get("expansion")))
+        found = [with_effects(r, *kinds) for layer in layers for name in names for r in rows(layer, name)]
         key = str(query["sort"]).lstrip("-")
-        known = sorted(
-            (r for r in found if getattr(r, key) is not None),
-            key=lambda r: getattr(r, key),
-            reverse=query["sort"][0] == "-",
-        )
-        every = [*known, *(r for r in found if getattr(r, key) is None)]
+
+        def by(found: NeuronRow) -> Any:
+            return getattr(found.effects if hasattr(found.effects, key) else found, key)
+
+        known = sorted((r for r in found if by(r) is not None), key=by, reverse=query["sort"][0] == "-")
+        every = [*known, *(r for r in found if by(r) is None)]
         offset, limit = query["offset"], query["limit"]
         return Page(items=every[offset : offset + limit], total=len(every), limit=limit, offset=offset)
 
@@ -272,8 +335,55 @@ class FakeClient:
         self._known(layer, projection, index)
         return detail(run, layer, projection, index)
 
-    async def jobs(self, limit: int = 50, offset: int = 0) -> Page[Job]:
-        return Page(items=self._jobs, total=len(self._jobs), limit=limit, offset=offset)
+    async def distributions(
+        self,
+        run: str,
+        layer: int,
+        projection: str,
+        index: int,
+        *,
+        pruning: str | None = None,
+        expansion: str | None = None,
+    ) -> NeuronDistributions:
+        self._known(layer, projection, index)
+        return fake_variants.distributions(layer, projection, index, bool(pruning), bool(expansion))
+
+    async def experts(self, run: str, expansion: str, layer: int, projection: str) -> list[ExpertTokens]:
+        return fake_variants.expert_tokens()
+
+    async def prunings(self, run: str, *, limit: int = 50, offset: int = 0) -> Page[Pruning]:
+        return Page(items=self.made_prunings, total=len(self.made_prunings), limit=limit, offset=offset)
+
+    async def expansions(self, run: str, *, limit: int = 50, offset: int = 0) -> Page[Expansion]:
+        return Page(items=self.made_expansions, total=len(self.made_expansions), limit=limit, offset=offset)
+
+    async def pruning(self, run: str, pruning: str) -> Pruning:
+        return next(p for p in self.made_prunings if p.id == pruning)
+
+    async def expansion(self, run: str, expansion: str) -> Expansion:
+        return next(e for e in self.made_expansions if e.id == expansion)
+
+    async def estimate_pruning(self, run: str, request: PruningRequest) -> Estimate:
+        return fake_variants.ESTIMATE
+
+    async def estimate_expansion(self, run: str, request: ExpansionRequest) -> Estimate:
+        return fake_variants.ESTIMATE
+
+    async def prune(self, run: str, request: PruningRequest) -> PruningSubmitted:
+        self.submitted.append(request)
+        return PruningSubmitted(
+            pruning=self.made_prunings[0], job=None, estimate=await self.estimate_pruning(run, request)
+        )
+
+    async def expand(self, run: str, request: ExpansionRequest) -> ExpansionSubmitted:
+        self.submitted.append(request)
+        return ExpansionSubmitted(
+            expansion=self.made_expansions[0], job=None, estimate=await self.estimate_expansion(run, request)
+        )
+
+    async def jobs(self, limit: int = 50, offset: int = 0, **which: str) -> Page[Job]:
+        found = [job for job in self._jobs if all(getattr(job, key) == v for key, v in which.items())]
+        return Page(items=found[:limit], total=len(found), limit=limit, offset=offset)
 
     async def job(self, job: str) -> Job:
         for found in self._jobs:

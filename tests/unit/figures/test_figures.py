@@ -15,7 +15,7 @@ from frontend.figures import map as map_figures
 from frontend.figures import neuron as neuron_figures
 from tests.unit.figures import fake_client as fake
 
-WANTED = [str(metric) for metric in layer_figures.COLOURS]
+WANTED = [str(metric) for metric in layer_figures.HOVER]
 
 
 def test_the_map_has_a_panel_per_projection_and_a_row_per_block() -> None:
@@ -60,7 +60,7 @@ def test_the_grid_is_near_square_and_every_cell_leads_to_its_neuron(neurons: int
     assert layer_figures.neuron_at(rows, columns, neurons) is None
 
 
-@pytest.mark.parametrize("colour", layer_figures.COLOURS)
+@pytest.mark.parametrize("colour", layer_figures.HOVER)
 def test_the_grid_shows_each_neuron_in_the_order_of_its_index(colour: Metric) -> None:
     values = fake.layer_values(2, "up_proj", WANTED)
     trace = layer_figures.grid_figure(values, colour).data[0]

@@ -20,15 +20,15 @@ def made(rows: list[list[float | None]]) -> RunMap:
 
 def test_one_extreme_cell_does_not_set_the_last_colour() -> None:
     values = np.linspace(0.02, 0.2, 400).tolist()
-    low, high = figures.colour_range(made([[*values, 50.0]]))
-    assert 0.02 < low < 0.03
-    assert 0.19 < high <= 0.2
+    colours = figures.map_colours(made([[*values, 50.0]]))
+    assert 0.02 < colours.low < 0.03
+    assert 0.19 < colours.high <= 0.2
 
 
 @pytest.mark.parametrize("values", [[None, None], [0.1, 0.1, None]])
 def test_no_values_or_one_value_still_make_a_range(values: list[float | None]) -> None:
-    low, high = figures.colour_range(made([values]))
-    assert high > low
+    colours = figures.map_colours(made([values]))
+    assert colours.high > colours.low
 
 
 def test_bins_cover_the_ranks_they_hold() -> None:
