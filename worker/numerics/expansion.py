@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from worker.numerics.errors import NumericsFailure
-from worker.numerics.hessian import Hessian, gram, hessian, inverse_factors
+from worker.numerics.hessian import Hessian, factorise, gram, hessian
 from worker.numerics.quantisation import row_grid
 from worker.numerics.router import Router
 from worker.numerics.sparsegpt import sweep
@@ -164,9 +164,8 @@ class _ExpertMaker:
             damping = [self.spec.damping] * count
         else:
             names = [f"{self.name}, cluster {expert}" for expert in range(chunk.start, chunk.stop)]
-            factors = inverse_factors(self._hessians(chunk), self.spec.damping, names)
-            work = self.transposed.repeat(count, 1, 1)
-            sweep(work, factors.upper, self.spec, self.rows, self.grid)
+            factors = factorise(self._hessians(chunk), self.spec.damping, names)
+            work, _ = sweep(self.transposed, factors.lower, self.spec, self.rows, self.grid)
             damping = list(factors.damping)
         first = 0
         for result, rows in zip(results, self.rows, strict=True):

@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.numerics.sorting import by_rows
 from worker.numerics.spec import PruneSpec
 
+_SAMPLE = 4096
+_FEWEST_STEPS = 8
+"""A sample pays when it leaves out seven values of eight."""
+
 
 def smallest(scores: Tensor, count: int) -> Tensor:
-    """Mask of the `count` smallest values of each row of (rows, n); exactly `count` True in each.
+    """Mask of the `count` smallest values of each item of (items, ...) scores; exactly `count` True in each.
 
     Among equals the first positions are taken.
     """
-    length = scores.shape[1]
+    length = scores[0].numel() if len(scores) else 0
     if count <= 0 or count >= length:
         return torch.full(scores.shape, count > 0, dtype=torch.bool, device=scores.device)
-    border = _kth_smallest(scores, count)[:, None]
-    mask = scores <= border
+    if scores.device.type == "cpu":
+        mask = torch.empty(scores.shape, dtype=torch.bool)
+        by_rows(lambda part, chosen: _mark_smallest(part, count, chosen), scores.numpy(), mask.numpy())
+        return mask
+    flat = scores.reshape(len(scores), -1)
+    border = flat.kthvalue(count, dim=1).values[:, None]
+    mask = flat <= border
     surplus = mask.sum(dim=1) - count
     for row in surplus.nonzero()[:, 0].tolist():
-        equals = (scores[row] == border[row]).nonzero()[:, 0]
+        equals = (flat[row] == border[row]).nonzero()[:, 0]
         mask[row, equals[len(equals) - int(surplus[row]) :]] = False
-    return mask
+    return mask.view(scores.shape)
 
 
-def _kth_smallest(scores: Tensor, count: int) -> Tensor:
-    """The `count`-th smallest value of each row, counted from 1; (rows,)."""
-    if scores.device.type != "cpu":
-        return scores.kthvalue(count, dim=1).values
-    copy = scores.clone(memory_format=torch.contiguous_format)
-    by_rows(lambda part: part.partition(count - 1, axis=1), copy.numpy())
-    return copy[:, count - 1]
+def _mark_smallest(scores: NDArray[np.float32], count: int, mask: NDArray[np.bool_]) -> None:
+    """The same in NumPy, into `mask`."""
+    if scores[0].size < _SAMPLE * _FEWEST_STEPS:
+        borders = np.partition(scores.reshape(len(scores), -1), count - 1, axis=1)[:, count - 1]
+    else:
+        borders = np.array([_kth_smallest(item, count) for item in scores], dtype=scores.dtype)
+    others = tuple(range(1, scores.ndim))
+    np.less_equal(scores, np.expand_dims(borders, others), out=mask)
+    surplus = np.count_nonzero(mask, axis=others) - count
+    for item in np.flatnonzero(surplus):
+        equals = np.argwhere(scores[item] == borders[item])[-surplus[item] :]
+        mask[item][tuple(equals.T)] = False
+
+
+def _kth_smallest(values: NDArray[np.float32], count: int) -> float:
+    """The `count`-th smallest of an array of any shape, counted from 1.
+
+    Two values of an even sample enclose it, but for one time in thousands; only what lies between them is put in
+    order, which is several times as fast as doing so with all values. The result is exact either way.
+    """
+    sample = np.sort(values[..., :: values.size // _SAMPLE], axis=None)
+    share = count / values.size
+    margin = 4.0 * math.sqrt(sample.size * share * (1.0 - share)) + 2.0
+    low = sample[max(0, math.floor(sample.size * share - margin))]
+    high = sample[min(sample.size - 1, math.ceil(sample.size * share + margin))]
+    below, inside = values < low, values <= high
+    before = np.count_nonzero(below)
+    if before < count <= np.count_nonzero(inside):
+        between = values[np.logical_xor(inside, below, out=inside)]
+        return float(np.partition(between, count - before - 1)[count - before - 1])
+    return float(np.partition(values, count - 1, axis=None)[count - 1])
 
 
 def smallest_in_groups(scores: Tensor, zeros: int) -> Tensor:

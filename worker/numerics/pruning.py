@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from worker.numerics.errors import NumericsFailure
-from worker.numerics.hessian import Hessian, inverse_factors
+from worker.numerics.hessian import Hessian, factorise
 from worker.numerics.magnitude import magnitude_mask
 from worker.numerics.quantisation import row_grid
 from worker.numerics.sparsegpt import sweep
@@ -32,14 +32,13 @@ def prune(weight: Tensor, hessian: Hessian, spec: PruneSpec, name: str = "the la
         kept = torch.full(original.shape, spec.target == 0.0, dtype=torch.bool, device=original.device)
         changed = original * kept
     elif spec.method == "sparsegpt":
-        factors = inverse_factors(hessian.matrix.unsqueeze(0), spec.damping, [name])
+        factors = factorise(hessian.matrix.unsqueeze(0), spec.damping, [name])
         damping, dead = factors.damping[0], int(factors.dead.sum())
-        work = original.float().T.unsqueeze(0).clone(memory_format=torch.contiguous_format)
-        work.masked_fill_(factors.dead.unsqueeze(2), 0.0)
+        alive = original.float().masked_fill(factors.dead, 0.0).T.contiguous()
         grid = None if spec.bits is None else row_grid(original, spec.bits)
-        kept = sweep(work, factors.upper, spec, grid=grid)[0].T.contiguous()
-        kept &= ~factors.dead
-        changed = work[0].T.contiguous().to(original.dtype)
+        found, stays = sweep(alive, factors.lower, spec, grid=grid)
+        kept = stays[0].T.contiguous() & ~factors.dead
+        changed = found[0].T.contiguous().to(original.dtype)
     else:
         mask = wanda_mask(original, hessian.input_norms, spec) if spec.method == "wanda" else None
         kept = magnitude_mask(original, spec) if mask is None else mask

@@ -1,12 +1,19 @@
-"""SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774) of many layers at once.
+"""SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774) of a layer for many Hessians at once.
 
-Column by column, a weight is set to its pruned (or rounded) value and its error, divided by U_jj, is spread over the
-later columns with row j of U. What departs from the published loop is only the order of the same operations:
+As published: column by column, a weight w_j is set to its pruned (or rounded) value q_j, its error
+e_j = (w_j - q_j) / U_jj, w_j as it stands then, is spread over the later columns with row j of U, where H^-1 = U^T U.
+Within a block of columns this is done as it is. Between blocks the same is reached without H^-1 or U: with H = L^T L,
+U is the inverse of L^T, and what all blocks before block b have spread to it is
 
-- weights are held transposed, (batch, in, out): a column is contiguous, and all rows, projections that share a
-  Hessian, and clusters go through the loop together;
-- errors reach a block of columns in one matrix product when the block's turn comes (left-looking), instead of each
-  block updating all later ones; inside a block the same holds for pieces of 16 columns;
+    -(L_bb)^-1 L_b,before M_before
+
+M being the whole movement of each weight, from the original to its final value. What else departs from the published
+loop is only the order of operations:
+
+- weights are held transposed, (in, out): a column is contiguous, and all rows, projections that share a Hessian, and
+  clusters go through the loop together;
+- movements reach a block in one matrix product when its turn comes (left-looking), instead of each block updating all
+  later ones; inside a block the same holds for the errors of pieces of 16 columns;
 - counts are exact: the number of zeros is met to one weight after every block.
 """
 
@@ -21,9 +28,10 @@ from torch import Tensor
 from worker.numerics.masks import due_between, smallest, smallest_in_groups
 from worker.numerics.quantisation import Grid
 from worker.numerics.spec import PruneSpec
+from worker.numerics.workspace import Workspace
 
 _PIECE = 16
-"""Columns updated one by one before their errors are spread by a matrix product."""
+"""Columns updated one by one before their movements are spread by a matrix product."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,9 @@ class _Block:
     """The columns whose mask is chosen together, and what the loop over them needs."""
 
     weights: Tensor
-    """(batch, columns, out) view, changed in place."""
+    """(batch, columns, out), changed in place."""
     errors: Tensor
-    """(batch, columns, out) view, filled in."""
+    """(batch, columns, out), filled in."""
     kept: Tensor
     """(batch, columns, out) bool view, filled in."""
     upper: Tensor
@@ -41,44 +49,81 @@ class _Block:
     inverse_diagonal: Tensor
     """(batch, columns, 1): 1 / U_jj."""
 
+    def part(self, here: slice) -> _Block:
+        """Some of the columns, once the errors of those before them are spread."""
+        weights = self.weights[:, here]
+        if here.start:
+            spread = self.upper[:, : here.start, here].mT
+            torch.baddbmm(weights, spread, self.errors[:, : here.start], alpha=-1, out=weights)
+        upper, diagonal = self.upper[:, here, here], self.inverse_diagonal[:, here]
+        return _Block(weights, self.errors[:, here], self.kept[:, here], upper, diagonal)
+
+    def scores(self, here: slice = slice(None)) -> Tensor:
+        """(batch, columns, out) of some columns: w^2 / U_jj^2, what pruning a weight now would cost."""
+        return (self.weights[:, here] * self.inverse_diagonal[:, here]).square_()
+
 
 def sweep(
-    weights: Tensor, upper: Tensor, spec: PruneSpec, parts: Sequence[int] = (), grid: Grid | None = None
-) -> Tensor:
-    """Prune (batch, in, out) float32 weights in place; returns the (batch, in, out) bool mask of those that stay.
+    original: Tensor,
+    lower: Tensor,
+    spec: PruneSpec,
+    parts: Sequence[int] = (),
+    grid: Grid | None = None,
+    space: Workspace | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Prune a layer once for each of a batch of Hessians; no argument is changed.
 
-    upper: (batch, in, in) factors of the damped inverse Hessians. parts: how many of the `out` rows belong to each
-    projection; each projection's zeros are chosen and counted apart (default: all rows are one). grid: to round to.
+    original: (in, out) float32, the weight transposed. lower: (batch, in, in) factors L of the damped Hessians. parts:
+    how many of the `out` rows belong to each projection; each projection's zeros are chosen and counted apart (default:
+    all rows are one). grid: to round to.
+    Returns the pruned weights (batch, in, out) and the bool mask of those that stay, new or in `space`.
     """
-    _, width, rows = weights.shape
+    width, rows = original.shape
     spec.check_width(width)
     block = spec.block if spec.group is None else max(1, spec.block // spec.group) * spec.group
-    errors = torch.empty_like(weights)
-    kept = torch.empty(weights.shape, dtype=torch.bool, device=weights.device)
-    inverse_diagonal = upper.diagonal(dim1=1, dim2=2).reciprocal().unsqueeze(2)
+    space = space or Workspace()
+    moved = _like(space, "moved", lower, width, rows)
+    kept = _like(space, "kept", lower, width, rows, torch.bool)
     for start in range(0, width, block):
-        stop = min(start + block, width)
-        here = slice(start, stop)
-        current = weights[:, here]
-        if start:
-            spread = upper[:, :start, here].mT
-            torch.baddbmm(current, spread, errors[:, :start], alpha=-1, out=current)
-        piece = _Block(
-            current,
-            errors[:, here],
-            kept[:, here],
-            upper[:, here, here].contiguous(),
-            inverse_diagonal[:, here],
-        )
+        here = slice(start, min(start + block, width))
+        upper, coupling = _block_factors(lower, here)
+        weights = _like(space, "weights", lower, here.stop - start, rows)
+        errors = _like(space, "errors", lower, here.stop - start, rows)
+        torch.baddbmm(original[here], coupling, moved[:, :start], alpha=-1, out=weights)
+        diagonal = lower.diagonal(dim1=1, dim2=2)[:, here].unsqueeze(2)
+        columns = _Block(weights, errors, kept[:, here], upper, diagonal)
         if spec.group is None:
-            _choose(piece, start, spec, parts or (rows,))
-        _run_block(piece, spec, grid)
-    return kept
+            _choose(columns, start, spec, parts or (rows,))
+        _run_block(columns, spec, grid)
+        torch.sub(weights, original[here], out=moved[:, here])
+    moved += original
+    if grid is not None:
+        moved.copy_(grid.round(moved).mul_(kept))
+    return moved, kept
+
+
+def _like(
+    space: Workspace, name: str, lower: Tensor, columns: int, rows: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """An uninitialised (batch, columns, rows) tensor beside (batch, in, in) `lower`."""
+    flat = space.like(name, lower.flatten(1), width=columns * rows, dtype=dtype)
+    return flat.view(len(lower), columns, rows)
+
+
+def _block_factors(lower: Tensor, here: slice) -> tuple[Tensor, Tensor]:
+    """U of the columns `here`, and what their weights lose for each unit that an earlier column moved.
+
+    (batch, columns, columns) and (batch, columns, here.start).
+    """
+    own = lower[:, here, here]
+    identity = torch.eye(own.shape[1], dtype=own.dtype, device=own.device)
+    inverse = torch.linalg.solve_triangular(own, identity.expand_as(own), upper=False)
+    return inverse.mT, inverse @ lower[:, here, : here.start]
 
 
 def _choose(block: _Block, start: int, spec: PruneSpec, parts: Sequence[int]) -> None:
-    """Fill in the block's mask: the smallest w^2 / U_jj^2 of each part, or of each row, go."""
-    scores = (block.weights * block.inverse_diagonal).square_()
+    """Fill in the block's mask: the smallest scores of each part, or of each row, go."""
+    scores = block.scores()
     batch, columns, rows = scores.shape
     if spec.per_row:
         count = due_between(start, start + columns, spec.sparsity)
@@ -87,10 +132,9 @@ def _choose(block: _Block, start: int, spec: PruneSpec, parts: Sequence[int]) ->
         return
     first = 0
     for part in parts:
-        own = scores[:, :, first : first + part]
+        own = slice(first, first + part)
         count = due_between(start * part, (start + columns) * part, spec.sparsity)
-        chosen = smallest(own.reshape(batch, -1), count).view(own.shape)
-        torch.logical_not(chosen, out=block.kept[:, :, first : first + part])
+        torch.logical_not(smallest(scores[:, :, own], count), out=block.kept[:, :, own])
         first += part
 
 
@@ -98,19 +142,7 @@ def _run_block(block: _Block, spec: PruneSpec, grid: Grid | None) -> None:
     columns = block.weights.shape[1]
     step = _PIECE if spec.group is None else max(1, _PIECE // spec.group) * spec.group
     for start in range(0, columns, step):
-        here = slice(start, min(start + step, columns))
-        current = block.weights[:, here]
-        if start:
-            spread = block.upper[:, :start, here].mT
-            torch.baddbmm(current, spread, block.errors[:, :start], alpha=-1, out=current)
-        inner = _Block(
-            current,
-            block.errors[:, here],
-            block.kept[:, here],
-            block.upper[:, here, here],
-            block.inverse_diagonal[:, here],
-        )
-        _run_columns(inner, spec, grid)
+        _run_columns(block.part(slice(start, min(start + step, columns))), spec, grid)
 
 
 def _run_columns(piece: _Block, spec: PruneSpec, grid: Grid | None) -> None:
@@ -121,9 +153,9 @@ def _run_columns(piece: _Block, spec: PruneSpec, grid: Grid | None) -> None:
     for column in range(columns):
         if spec.group is not None and spec.zeros is not None and column % spec.group == 0:
             group = slice(column, column + spec.group)
-            scores = (piece.weights[:, group] * piece.inverse_diagonal[:, group]).square_()
-            torch.logical_not(smallest_in_groups(scores, spec.zeros), out=piece.kept[:, group])
-            lost[:, group] = piece.inverse_diagonal[:, group] * ~piece.kept[:, group]
+            chosen = smallest_in_groups(piece.scores(group), spec.zeros)
+            torch.logical_not(chosen, out=piece.kept[:, group])
+            torch.mul(chosen, piece.inverse_diagonal[:, group], out=lost[:, group])
         weight, error = piece.weights[:, column], piece.errors[:, column]
         if grid is None:
             torch.mul(weight, lost[:, column], out=error)
