@@ -19,10 +19,11 @@ Store, bytes a layer: weights packed as a bit a weight and the values that stay,
 compared `out * BINS * 4` counts, for expansions `1 + k` times, COMPRESSED, with a row of numbers a neuron.
 
 Time of a block: `2 * n` operations a weight for its forward pass; a group's Hessians `n * in^2`, over all experts; a
-layer's factors `in^3` an expert and its sweep `in^2 * out` an expert (SparseGPT only); its outputs `4 * n * in * out`
-when compared. All at the device's measured rate, times INEFFICIENCY. What is no product of matrices goes by steps: a
-sweep visits each weight of each expert once, a comparison sorts each neuron's outputs, dense, changed and by expert.
-Blocks that do not wait for each other are shared by the live workers.
+pruned layer's error `2 * in^2 * out`; with SparseGPT a layer's factors `in^3` an expert and its sweep `in^2 * out` an
+expert; a router's PCA `n * in^2 + EIGEN * in^3` and CLUSTERING rounds of `2 * n * in / reduction * k`; outputs
+`4 * n * in * out` when compared. All at the device's measured rate, times INEFFICIENCY. What is no product of matrices goes
+by steps: a sweep passes each weight of each expert once, a comparison takes `log2(n)` a neuron and token, for expansions
+twice. Blocks that do not wait for each other are shared by the live workers.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ WORK_BYTES = 2 * 2**30
 BINS = 192
 COMPRESSED = 0.3
 NEURON_BYTES = 9 * 8
-SWEPT_PER_SECOND = 8.0e6
-"""Weights that SparseGPT's loop over columns passes: two cores of a common server; a GPU is faster."""
-CLUSTERING_STEPS = 30
-"""Rounds of k-means."""
+SWEPT_PER_SECOND = 2.0e7
+"""Weights that SparseGPT's loop over columns passes: one core of a common server; a GPU is faster."""
+EIGEN = 10
+CLUSTERING = 30
 
 
 @dataclass(frozen=True)
@@ -191,20 +192,25 @@ class _Work:
         steps = 0.0
         for group in groups:
             weights = group.width * group.rows
-            products += self.tokens * group.width**2
-            if self.expanding:
-                reduced = max(1, group.width // getattr(self.made, "reduction", 1))
-                products += self.tokens * group.width**2
-                products += 2.0 * CLUSTERING_STEPS * self.tokens * reduced * self.experts
+            products += self.tokens * group.width**2 + self._router(group)
+            if not self.expanding:
+                products += 2.0 * group.width * weights
             if self.corrects:
                 factors = 1 if self.expanding else len(group.layers)
                 products += self.experts * (factors * group.width**3 + group.width * weights)
                 steps += self.experts * weights * self._share() / SWEPT_PER_SECOND
             if self.made.compare:
                 products += 4.0 * self.tokens * weights
-                sorts = 2 + self.expanding
-                steps += sorts * group.rows * self.tokens * log2(max(2, self.tokens)) / SORT_STEPS_PER_SECOND
+                sorted_values = (1 + self.expanding) * group.rows * self.tokens
+                steps += sorted_values * log2(max(2, self.tokens)) / SORT_STEPS_PER_SECOND
         return products * INEFFICIENCY / (gflops * 1e9) + steps
+
+    def _router(self, group: _Group) -> float:
+        if not isinstance(self.made, ExpansionSettings):
+            return 0.0
+        reduced = max(1, group.width // self.made.reduction)
+        clustering = 2.0 * CLUSTERING * self.tokens * reduced * self.experts
+        return self.tokens * group.width**2 + EIGEN * group.width**3 + clustering
 
     def _block(self) -> float:
         """Weights of one block: its feed-forward layers, and attention, which is at most 4 d * d."""
