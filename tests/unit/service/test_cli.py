@@ -11,7 +11,6 @@ import httpx
 import pytest
 from rich.console import Console
 
-from app import cli
 from app.cli import base
 from app.client import Client
 from app.console import follow, print_neurons
@@ -21,43 +20,10 @@ from app.schemas.neuron import NeuronQuery
 from app.schemas.problem import Problem
 from app.schemas.run import RunSubmitted
 from app.store import Store
+from tests.unit.service.conftest import call
 from tests.unit.store.made import make_run
 
 RUN = "tiny-llama-1-0-"
-
-
-def call(*arguments: str) -> int:
-    """The exit code of `wasserscope ARGUMENTS`."""
-    with pytest.raises(SystemExit) as caught:
-        cli.main(list(arguments))
-    return int(caught.value.code or 0)
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[httpx.Request]]:
-    """Let the command line meet the given answers, by method and end of the path."""
-
-    def begin(answers: dict[str, Any]) -> list[httpx.Request]:
-        asked: list[httpx.Request] = []
-
-        def handle(request: httpx.Request) -> httpx.Response:
-            asked.append(request)
-            for key, value in answers.items():
-                method, _, path = key.partition(" ")
-                if request.method == method and request.url.path.endswith(path):
-                    if isinstance(value, Problem):
-                        return httpx.Response(value.status, content=value.model_dump_json())
-                    body = value if isinstance(value, str) else value.model_dump_json()
-                    return httpx.Response(200, content=body)
-            raise httpx.ConnectError("refused")
-
-        def client(_: object, url: str | None) -> Client:
-            return Client(url or "http://there", transport=httpx.MockTransport(handle), waits_seconds=())
-
-        monkeypatch.setattr(base, "client", client)
-        return asked
-
-    return begin
 
 
 @pytest.fixture

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from app.client import AsyncClient, Client
 from app.errors import ApiUnreachable, CorpusError, QueueUnavailable, WasserscopeError
+from app.schemas.evaluation import EvaluationRequest
+from app.schemas.expansion import ExpansionRequest
 from app.schemas.job import Job, JobState, Progress
 from app.schemas.page import Page
 from app.schemas.problem import FieldProblem, Problem
+from app.schemas.pruning import PruningRequest
 from app.schemas.run import RunRequest
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -146,3 +151,92 @@ def test_both_clients_have_the_same_methods() -> None:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert names(Client) == names(AsyncClient)
+
+
+EMPTY_PAGE = '{"items": [], "total": 0, "limit": 0, "offset": 0}'
+RUN = "tiny-run-1"
+PRUNING, EXPANSION = "p-0123456789ab", "x-0123456789ab"
+CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str, dict[str, str]]] = [
+    ("prunings", (RUN,), {"limit": 5}, "GET /prunings", {"limit": "5", "offset": "0"}),
+    ("expansions", (RUN,), {}, "GET /expansions", {"limit": "50", "offset": "0"}),
+    ("evaluations", (RUN,), {"offset": 2}, "GET /evaluations", {"limit": "50", "offset": "2"}),
+    ("delete_pruning", (RUN, PRUNING), {}, f"DELETE /prunings/{PRUNING}", {}),
+    ("delete_expansion", (RUN, EXPANSION), {}, f"DELETE /expansions/{EXPANSION}", {}),
+    ("delete_evaluation", (RUN, "e-0123456789ab"), {}, "DELETE /evaluations/e-0123456789ab", {}),
+    ("experts", (RUN, EXPANSION, 3, "up"), {}, f"GET /expansions/{EXPANSION}/layers/3/up/experts", {}),
+    (
+        "neurons",
+        (RUN,),
+        {"pruning": PRUNING, "sort": "-ri"},
+        "GET /neurons",
+        {"pruning": PRUNING, "sort": "-ri"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "options", "sent", "query"), CALLS)
+def test_calls_about_what_is_made_from_a_run(
+    name: str, arguments: tuple[Any, ...], options: dict[str, Any], sent: str, query: dict[str, str]
+) -> None:
+    service = Service(*(httpx.Response(200, content=EMPTY_PAGE) for _ in range(2)))
+    method, path = sent.split(" ")
+    getattr(service.client(), name)(*arguments, **options)
+
+    async def awaited() -> None:
+        client = AsyncClient("http://there", transport=httpx.MockTransport(service), waits_seconds=())
+        await getattr(client, name)(*arguments, **options)
+        await client.close()
+
+    asyncio.run(awaited())
+    for request in service.asked:
+        assert (request.method, request.url.path) == (method, f"/api/v1/runs/{RUN}{path}")
+        assert dict(request.url.params) == query
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "path"),
+    [
+        ("prune", PruningRequest(layers=[3], sparsity=0.9), "prunings"),
+        ("estimate_pruning", PruningRequest(pattern="2:4"), "prunings/estimate"),
+        ("expand", ExpansionRequest(experts=4), "expansions"),
+        ("estimate_expansion", ExpansionRequest(projections=["up"]), "expansions/estimate"),
+        ("evaluate", EvaluationRequest(variants=[PRUNING]), "evaluations"),
+    ],
+)
+def test_requests_are_sent_whole_and_once(name: str, request_: BaseModel, path: str) -> None:
+    service = Service(problem(DOWN), ok())
+    with pytest.raises(QueueUnavailable):
+        getattr(service.client(), name)(RUN, request_)
+    [request] = service.asked
+    assert (request.method, request.url.path) == ("POST", f"/api/v1/runs/{RUN}/{path}")
+    assert type(request_).model_validate_json(request.content) == request_
+
+
+@pytest.mark.parametrize(("variant", "noun"), [(PRUNING, "prunings"), (EXPANSION, "expansions")])
+def test_an_export_goes_where_its_variant_is(variant: str, noun: str) -> None:
+    service = Service(httpx.Response(202, content=job(0.0).model_dump_json()))
+    assert service.client().export(RUN, variant) == job(0.0)
+    assert service.asked[0].url.path == f"/api/v1/runs/{RUN}/{noun}/{variant}/export"
+
+
+def test_effects_of_variants_are_asked_for_by_name() -> None:
+    service = Service(problem(DOWN))
+    client = Client("http://there", transport=httpx.MockTransport(service), waits_seconds=())
+    asks: list[Callable[[], object]] = [
+        lambda: client.layer(RUN, 3, "up", ["ri", "wd"], pruning=PRUNING, expansion=EXPANSION),
+        lambda: client.map(RUN, "pruned_w1", pruning=PRUNING),
+        lambda: client.distributions(RUN, 3, "up", 7, expansion=EXPANSION),
+    ]
+    for ask in asks:
+        with pytest.raises(QueueUnavailable):
+            ask()
+    assert [request.url.path.removeprefix(f"/api/v1/runs/{RUN}") for request in service.asked] == [
+        "/layers/3/up",
+        "/map",
+        "/layers/3/up/neurons/7/distributions",
+    ]
+    assert [dict(request.url.params.multi_items()) for request in service.asked] == [
+        {"metrics": "wd", "pruning": PRUNING, "expansion": EXPANSION},
+        {"metric": "pruned_w1", "bins": "512", "pruning": PRUNING},
+        {"expansion": EXPANSION},
+    ]
