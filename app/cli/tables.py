@@ -61,9 +61,10 @@ def print_variants(console: Console, found: Sequence[Variant]) -> None:
 def print_evaluation(console: Console, found: Evaluation) -> None:
     """Perplexities with their intervals."""
     corpus = f" of {found.request.corpus}" if found.request.corpus else ""
+    windows = "1 window" if found.windows == 1 else f"{found.windows:,} windows"
     _line(
         console,
-        f"\n{found.id}  perplexity on {found.tokens:,} tokens from the end{corpus}, {found.windows} windows of "
+        f"\n{found.id}  perplexity on {found.tokens:,} tokens from the end{corpus}, {windows} of "
         f"{found.request.window}",
     )
     table = _table(["id", "model", "perplexity", "95 % interval", "feed-forward zeros", "layers"])
