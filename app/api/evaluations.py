@@ -45,10 +45,10 @@ def submit(
     same layers is the same evaluation: a finished one is answered at once (200), one under way is joined. `Location`
     is the job's address.
     """
-    _check(service, run, request)
+    fingerprint = _check(service, run, request)
     queue = live_queue(service)
     queue.require()  # before anything is written: an evaluation that cannot be queued must not be listed
-    made, job = _submit(service, queue, run, request)
+    made, job = _submit(service, queue, run, request, fingerprint)
     accept(http, response, job)
     return EvaluationSubmitted(evaluation=_with_job(service, made), job=job)
 
@@ -81,11 +81,11 @@ def delete(service: ServiceDep, run: RunName, evaluation: EvaluationName) -> Non
 
 
 def _submit(
-    service: Service, queue: JobQueue, run: str, request: EvaluationRequest
+    service: Service, queue: JobQueue, run: str, request: EvaluationRequest, fingerprint: str
 ) -> tuple[Evaluation, Job | None]:
     store = service.store.evaluations
     before = {known.id for known in store.all(run)}
-    evaluation = store.create(run, request)
+    evaluation = store.create(run, request, fingerprint)
     made = store.get(run, evaluation)
     if made.finished:
         return made, None
@@ -102,8 +102,8 @@ def _submit(
         raise
 
 
-def _check(service: Service, run: str, request: EvaluationRequest) -> None:
-    """Refuse what cannot be evaluated. Overlap of the two texts shows only in tokens: workers refuse that."""
+def _check(service: Service, run: str, request: EvaluationRequest) -> str:
+    """Refuse what cannot be evaluated; the text's fingerprint. Overlap shows only in tokens: workers refuse that."""
     facts, record = checks.finished(service.store, run), service.store.record(run)
     for variant in request.variants:
         if not service.store.variants.done(run, variant):
@@ -121,7 +121,8 @@ def _check(service: Service, run: str, request: EvaluationRequest) -> None:
     _check_model(service, record, request.window)
     corpus = request.corpus or record.request.corpus
     seen = facts.tokens if corpus == record.request.corpus else 0
-    corpus_of(service, corpus, request.tokens, seen)
+    _, fingerprint = corpus_of(service, corpus, request.tokens, seen)
+    return fingerprint
 
 
 def _check_model(service: Service, record: RunRecord, window: int) -> None:

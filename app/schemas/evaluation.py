@@ -78,7 +78,7 @@ class Evaluation(BaseModel):
     seconds: float | None = Field(None, description="Time it took.", examples=[14.2])
     job: str | None = Field(
         None,
-        description="The job at work on it.",
+        description="The job at work on it, or the last one.",
         examples=["evaluate-smollm2-135m-instruct-4f1c2a9be0d7-4f1c2a9be0d7"],
     )
 

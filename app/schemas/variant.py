@@ -191,7 +191,7 @@ class Variant(BaseModel):
     )
     job: str | None = Field(
         None,
-        description="The job at work on it.",
+        description="The job at work on it, or the last one.",
         examples=["prune-smollm2-135m-instruct-4f1c2a9be0d7-4f1c2a9be0d7-a1b2c3"],
     )
 

@@ -19,13 +19,17 @@ class Evaluations:
     def __init__(self, records: Records, variants: Variants) -> None:
         self._runs, self._variants, self._files = records, variants, records.files
 
-    def create(self, run: str, request: EvaluationRequest) -> str:
-        """The id of the evaluation of this request; its record is written if there is none yet."""
+    def create(self, run: str, request: EvaluationRequest, corpus_fingerprint: str = "") -> str:
+        """The id of the evaluation of this request; its record is written if there is none yet.
+
+        `corpus_fingerprint`: of the text, where it is at hand; without one the corpus' name stands for its content.
+        """
         for variant in request.variants:
             self._variants.record(run, variant)
         # What a variant covers is part of what is evaluated: with more layers done it is another evaluation.
         content = {
             "request": request.model_dump(mode="json"),
+            "corpus": corpus_fingerprint,
             "layers": [sorted(self._variants.done(run, variant)) for variant in request.variants],
         }
         evaluation = keys.fingerprint("e", run, content)

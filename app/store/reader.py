@@ -112,6 +112,7 @@ class Reader(Writer):
 
     def experts(self, run: str, expansion: str, layer: int, projection: str) -> list[ExpertTokens]:
         """What goes to each expert of an expanded layer. Raises NotFound, Conflict."""
+        self.record(run)
         return self.effects.experts(run, expansion, layer, projection, self._stream(run))
 
     def neuron(self, run: str, layer: int, projection: str, index: int) -> NeuronDetail:
