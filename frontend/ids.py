@@ -92,6 +92,16 @@ def open_form(kind: str, where: str, settings: str = "") -> dict[str, str]:
     return {"type": "open-form", "kind": kind, "where": where, "settings": settings}
 
 
+def expert_line(expert: int) -> dict[str, str | int]:
+    """An expert's line, which opens its examples."""
+    return {"type": "expert-line", "expert": expert}
+
+
+def expert_examples(expert: int) -> dict[str, str | int]:
+    """The place of those examples."""
+    return {"type": "expert-examples", "expert": expert}
+
+
 def view(key: str) -> dict[str, str]:
     """A selector whose value is kept in the query under `key`."""
     return {"type": "view", "key": key}

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 from urllib.parse import parse_qsl
 
-from dash import ALL, Dash, Input, Output, State, ctx, no_update
+from dash import ALL, MATCH, Dash, Input, Output, State, ctx, no_update
 from dash.development.base_component import Component
 
 from app.client import AsyncClient
@@ -18,6 +18,7 @@ from app.schemas.variant import VariantKind
 from frontend import ids, paths
 from frontend.callbacks import on
 from frontend.components.common import error_of, note
+from frontend.components.experts import expert_examples
 from frontend.components.variant_form import TITLES, Start, estimate_text, settings_for, variant_form
 from frontend.pages.map import newest
 from frontend.variant_request import FormErrors, fields_of, pruning_like, request_of
@@ -35,6 +36,7 @@ def register(app: Dash, client: AsyncClient) -> None:
     _opened(app, client)
     _estimated(app, client)
     _sent(app, client)
+    _examples(app, client)
 
 
 def _opened(app: Dash, client: AsyncClient) -> None:
@@ -177,6 +179,29 @@ def _sent(app: Dash, client: AsyncClient) -> None:
         # Nothing is loaded again for an address that stays the same.
         same = address == paths.with_query(pathname, old)
         return False, no_update if same else address, reload + 1 if same else no_update, None
+
+
+def _examples(app: Dash, client: AsyncClient) -> None:
+    @on(
+        app,
+        Output({"type": "expert-examples", "expert": MATCH}, "children"),
+        Input({"type": "expert-line", "expert": MATCH}, "n_clicks"),
+        State(ids.URL, "pathname"),
+        State(ids.URL, "search"),
+        prevent_initial_call=True,
+    )
+    async def show(clicks: int | None, pathname: str, search: str) -> Any:
+        place = paths.read(pathname, search)
+        expansion = place.query.get("expansion")
+        if not clicks or not expansion or not isinstance(ctx.triggered_id, dict):
+            return no_update
+        try:
+            found = await client.experts(place.run or "", expansion, place.layer, place.projection)
+        except WasserscopeError as error:
+            return error_of(error)
+        return next(
+            (expert_examples(one) for one in found if one.expert == ctx.triggered_id["expert"]), no_update
+        )
 
 
 def _refused(error: WasserscopeError, made: dict[str, str | None]) -> list[Component]:

@@ -20,8 +20,6 @@ from frontend.components.common import note
 from frontend.paths import Place
 
 ORDER = ["label", "input", "error", "description"]
-DEBOUNCE_MILLISECONDS = 400
-"""A number counts as typed when nothing was typed for this long: then the estimate is asked for."""
 FIRST_SPARSITY = 0.9
 """What the paper looks at neurons with; at less, most neurons hardly change."""
 PATTERNS = ("2:4", "4:8", "1:4", "3:4")
@@ -188,7 +186,6 @@ def _field(start: Start, name: str) -> Component:
                 data=list(PATTERNS),
                 value=value or "",
                 placeholder="none: the sparsity counts",
-                debounce=DEBOUNCE_MILLISECONDS,
                 comboboxProps={"withinPortal": True},
             )
         case "sparsity":
@@ -201,9 +198,9 @@ def _field(start: Start, name: str) -> Component:
 
 
 def _number(value: Any) -> dict[str, Any]:
+    """Without debouncing: whoever types and starts at once must get what was typed."""
     return {
         "value": value,
-        "debounce": DEBOUNCE_MILLISECONDS,
         "clampBehavior": "none",
         "allowNegative": False,
     }
@@ -257,9 +254,9 @@ def estimate_text(found: Mapping[VariantKind, Estimate]) -> Component:
     """What the work would take: a line for each thing that is made, and what the times rest on."""
     lines: list[Any] = []
     for kind, one in found.items():
-        words = "done already, it shows at once." if one.seconds <= 0 else _cost(one)
+        words = "done already, it shows at once." if one.store_bytes == 0 else _cost(one)
         lines += [html.Strong(f"{kind.capitalize()}: "), words, html.Br()]
-    bases = dict.fromkeys(one.basis for one in found.values() if one.basis and one.seconds > 0)
+    bases = dict.fromkeys(one.basis for one in found.values() if one.basis and one.store_bytes)
     return note([*lines, html.Span(f"Time {'; '.join(bases)}.", className="muted") if bases else None])
 
 

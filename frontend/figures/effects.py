@@ -88,7 +88,7 @@ def overlay_figure(found: NeuronDistributions, log: bool) -> go.Figure:
             hovermode="x unified",
             showlegend=True,
             margin={"l": 56, "r": 16, "t": 32, "b": 44},
-            legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.1},
+            legend={"orientation": "h", "x": 0, "y": 1.1},  # left: the mode bar comes at the right
         )
     )
     return figure
@@ -162,11 +162,10 @@ def panel_shape(panels: int) -> tuple[int, int]:
     return max(1, math.ceil(panels / columns)), columns
 
 
-def experts_figure(found: NeuronDistributions, share: bool) -> go.Figure:
+def experts_figure(found: NeuronDistributions) -> go.Figure:
     """A panel per expert on the same axes: its outputs in its colour, all dense outputs as a grey outline behind.
 
-    With `share` each histogram is drawn in shares of its own tokens, so that shapes compare whatever the sizes; without,
-    in tokens, so that the panels add up to the expanded neuron.
+    Each histogram is drawn in shares of its own tokens, so that shapes compare whatever the sizes.
     """
     experts = drawn_experts(found.expansion.experts if found.expansion else [])
     rows, columns = panel_shape(len(experts))
@@ -179,23 +178,64 @@ def experts_figure(found: NeuronDistributions, share: bool) -> go.Figure:
         horizontal_spacing=0.02 if columns <= 4 else 0.012,
         vertical_spacing=min(0.14, 0.3 / rows),
     )
-    x, dense = centres(found), _scaled(found.dense, share)
+    x, dense = centres(found), _shares(found.dense)
     tops = [float(dense.max(initial=0.0))]
     for place, expert in enumerate(experts):
         where = {"row": place // columns + 1, "col": place % columns + 1}
-        counts = _scaled(expert.counts, share)
-        tops.append(float(counts.max(initial=0.0)))
+        shares = _shares(expert.counts)
+        tops.append(float(shares.max(initial=0.0)))
         outline = {"color": theme.GAUSSIAN, "width": 1, "shape": "hvh"}
         figure.add_trace(go.Scatter(x=x, y=dense, mode="lines", line=outline, hoverinfo="skip"), **where)
-        figure.add_trace(_panel(expert, x, counts), **where)
-    ends = shown_range(found)
-    figure.update_xaxes(theme.plain_axis(range=list(ends), showgrid=False, nticks=5, automargin=False))
-    figure.update_yaxes(theme.plain_axis(range=[0, _top(tops, share)], nticks=4, rangemode="tozero"))
-    figure.update_yaxes(tickformat=".0%" if share else "d")
+        figure.add_trace(_panel(expert, x, shares), **where)
+    figure.update_xaxes(
+        theme.plain_axis(range=list(shown_range(found)), showgrid=False, nticks=5, automargin=False)
+    )
+    figure.update_yaxes(theme.plain_axis(range=[0, _top(tops)], nticks=4, tickformat=".0%"))
     height = PANEL_PIXELS.get(rows, 112) * rows + 72
     figure.update_layout(theme.plain_layout(height=height, margin={"l": 64, "r": 8, "t": 24, "b": 48}))
     figure.update_annotations(font={"size": 12})
-    _axis_titles(figure, "share of the expert's tokens" if share else "tokens")
+    _axis_titles(figure, "share of the expert's tokens")
+    return figure
+
+
+def stacked_figure(found: NeuronDistributions) -> go.Figure:
+    """The experts' outputs on top of each other, in tokens: together they are the expanded neuron. Dense as an outline."""
+    experts = drawn_experts(found.expansion.experts if found.expansion else [])
+    figure, x = go.Figure(), centres(found)
+    for expert in experts:
+        colour = theme.expert_colour(expert.expert)
+        figure.add_trace(
+            go.Bar(
+                x=x,
+                y=expert.counts,
+                width=found.width if found.width > 0 else 1.0,
+                name=str(expert.expert),
+                marker={"color": colour, "line": {"width": 0}},
+                hovertemplate=f"<b>expert {expert.expert}</b><br>output about %{{x:.3g}}: %{{y:,}} tokens<extra></extra>",
+            )
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=found.dense,
+            name="dense",
+            mode="lines",
+            line={"color": theme.DENSE, "width": 2, "shape": "hvh"},
+            hoverinfo="skip",
+        )
+    )
+    title = {"text": "output before the activation", "standoff": 6}
+    figure.update_xaxes(theme.plain_axis(title=title, range=list(shown_range(found))))
+    figure.update_yaxes(theme.plain_axis(title={"text": "tokens", "standoff": 6}, rangemode="tozero"))
+    figure.update_layout(
+        theme.plain_layout(
+            height=400,
+            barmode="stack",
+            bargap=0,
+            showlegend=True,
+            legend={"title": {"text": "expert"}, "traceorder": "normal"},
+        )
+    )
     return figure
 
 
@@ -207,16 +247,14 @@ def _axis_titles(figure: go.Figure, y: str) -> None:
     figure.add_annotation(text=y, x=0, y=0.5, xshift=-56, xanchor="center", textangle=-90, **common)
 
 
-def _top(tops: Sequence[float], share: bool) -> float:
-    """End of the y axis. In shares a tiny expert is a spike: the axis follows the others, three in four of them."""
-    if not share:
-        return 1.05 * max(tops)
+def _top(tops: Sequence[float]) -> float:
+    """End of the y axis. A tiny expert is a spike: the axis follows the others, three in four of them."""
     return 1.1 * max(tops[0], float(np.quantile(tops, 0.75)))
 
 
-def _scaled(counts: Sequence[int], share: bool) -> NDArray[np.float64]:
+def _shares(counts: Sequence[int]) -> NDArray[np.float64]:
     values = np.asarray(counts, dtype=float)
-    return values / max(1.0, float(values.sum())) if share else values
+    return values / max(1.0, float(values.sum()))
 
 
 def _panel(expert: ExpertOutputs, x: NDArray[np.float64], y: NDArray[np.float64]) -> go.Scatter:

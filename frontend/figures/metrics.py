@@ -22,7 +22,7 @@ GROUPS = {
 }
 """Heads of the selector's groups, by what the metrics need."""
 TICK_STEPS = (8.0, 4.0, 2.0, 1.5, 1.25, 1.1, 1.05, 1.02, 1.01)
-"""Ratios between the ticks of RI; the largest that leaves one on each side of 1 is taken."""
+"""Ratios between the ticks of RI; the largest that leaves two on each side of 1 is taken."""
 EXPLANATIONS = {
     Metric.md: "MD compares neurons within a layer only: it does not compare across layers.",
     Metric.weighted_md: "MD compares neurons within a layer only: it does not compare across layers.",
@@ -121,6 +121,6 @@ class Colours:
 
     def _ticks(self) -> list[float]:
         reach = math.log2(self.high)
-        step = next((step for step in TICK_STEPS if math.log2(step) <= reach), TICK_STEPS[-1])
+        step = next((step for step in TICK_STEPS if 2 * math.log2(step) <= reach), TICK_STEPS[-1])
         most = int(reach / math.log2(step) + 1e-9)
         return [step**power for power in range(-most, most + 1)]

@@ -67,7 +67,7 @@ def distribution_figure(neuron: NeuronDetail, log: bool) -> go.Figure:
             bargap=0,
             showlegend=True,
             margin={"l": 56, "r": 16, "t": 32, "b": 44},
-            legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.1},
+            legend={"orientation": "h", "x": 0, "y": 1.1},
         )
     )
     return figure

@@ -135,8 +135,8 @@ def _distribution(neuron: NeuronDetail, changed: NeuronDistributions | None, pla
     )
 
 
-EXPERT_VIEWS = {"": "shapes", "counts": "counts", "tokens": "tokens"}
-"""What the experts' card shows, by the query's entry: outputs in shares or in tokens, or what goes to each."""
+EXPERT_VIEWS = {"": "each", "stacked": "stacked", "tokens": "tokens"}
+"""What the experts' card shows, by the query's entry: a panel for each, all stacked, or what goes to each."""
 
 
 def _expert_card(changed: NeuronDistributions, experts: list[ExpertTokens] | None, place: Place) -> Component:
@@ -150,14 +150,11 @@ def _expert_card(changed: NeuronDistributions, experts: list[ExpertTokens] | Non
     if view == "tokens":
         body = [experts_table(experts or [], {expert.expert: expert.wd for expert in found})]
     else:
-        share = view != "counts"
+        stacked = view == "stacked"
+        figure = effects.stacked_figure(changed) if stacked else effects.experts_figure(changed)
         body = [
-            graph(
-                ids.EXPERTS_GRAPH,
-                effects.experts_figure(changed, share),
-                effects.experts_summary(changed),
-            ),
-            note(_experts_note(len(found), share)),
+            graph(ids.EXPERTS_GRAPH, figure, effects.experts_summary(changed)),
+            note(_experts_note(len(found), stacked)),
         ]
     return card(
         f"Experts: {len(found)}, weighted WD {theme.number(changed.expansion.weighted_wd if changed.expansion else None)}",
@@ -167,16 +164,16 @@ def _expert_card(changed: NeuronDistributions, experts: list[ExpertTokens] | Non
     )
 
 
-def _experts_note(experts: int, share: bool) -> str:
+def _experts_note(experts: int, stacked: bool) -> str:
     words = (
-        "Each in shares of its own tokens, on the same axes; a peak that leaves the top is that of a cluster with few or "
-        "nearly equal outputs."
-        if share
-        else "In tokens, on the same axes: together the experts are the expanded neuron."
+        "In tokens, one expert on top of the other: together they are the expanded neuron. Blue: the dense outputs."
+        if stacked
+        else "Each in shares of its own tokens, on the same axes; a peak that leaves the top is that of a cluster with few "
+        "or nearly equal outputs. Grey: all dense outputs."
     )
     if experts > effects.MOST_PANELS:
-        words += f" The {effects.MOST_PANELS} largest of {experts:,} are drawn; the tokens' list has all."
-    return f"Grey: all dense outputs. {words}"
+        words += f" The {effects.MOST_PANELS} largest of {experts:,} are drawn."
+    return words
 
 
 def _tokens(neuron: NeuronDetail, chips: dict[int, Component], place: Place) -> Component:

@@ -19,6 +19,8 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from app.client import Client
+from app.schemas.expansion import ExpansionRequest
+from app.schemas.pruning import PruningRequest
 from tests.browser.dashboard import Dashboard
 from tests.browser.stack import Stack
 
@@ -37,6 +39,8 @@ ARGUMENTS = (
 )
 PATIENCE_MILLISECONDS = 30_000
 """Longest wait for anything on the screen: only a failure, or a machine with much else to do, takes that long."""
+EXPERTS = 3
+"""Experts of the expansion that the tests look at."""
 NARROW = {"width": 1280, "height": 800}
 WIDE = {"width": 1920, "height": 1080}
 
@@ -83,6 +87,43 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
         finished = [run.id for run in client.runs().items if run.state == "finished"]
         assert finished, f"{url} has no finished run"
         yield Served(url.rstrip("/"), TEST_RUN or finished[0], client)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A pruning and an expansion of one layer of the run, and the addresses that show them."""
+
+    served: Served
+    layer: int
+    projection: str
+    pruning: str
+    expansion: str
+
+    @property
+    def query(self) -> str:
+        return f"?pruning={self.pruning}&expansion={self.expansion}"
+
+    @property
+    def layer_path(self) -> str:
+        return self.served.layer_path(self.layer, self.projection)
+
+    def neuron_path(self, index: int) -> str:
+        return self.served.neuron_path(self.layer, self.projection, index)
+
+
+@pytest.fixture(scope="session")
+def made(served: Served) -> Made:
+    """Made by the real worker of the second block's second projection: a quarter of the weights, and three experts."""
+    client = served.client
+    where = client.layers(served.run)[4]
+    coverage = {"layers": [where.layer], "projections": [where.projection]}
+    pruned = client.prune(served.run, PruningRequest(sparsity=0.75, **coverage))
+    expanded = client.expand(served.run, ExpansionRequest(sparsity=0.75, experts=EXPERTS, **coverage))
+    for job in (pruned.job, expanded.job):
+        if job is not None:
+            last = list(client.events(job.id))[-1]
+            assert last.state == "finished", last.problem
+    return Made(served, where.layer, where.projection, pruned.pruning.id, expanded.expansion.id)
 
 
 @pytest.fixture

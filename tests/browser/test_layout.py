@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from frontend import ids
-from tests.browser.conftest import NARROW, WIDE, Served, Visit
+from tests.browser.conftest import NARROW, WIDE, Made, Served, Visit
 
 OVERLAPS = """([selector, slack]) => {
   const shown = e => { const b = e.getBoundingClientRect(); return b.width > 1 && b.height > 1; };
@@ -28,7 +28,7 @@ OUTSIDE = """() => Array.from(document.querySelectorAll('main .card, main .tile,
   .filter(e => { const b = e.getBoundingClientRect(); return b.width > 0 && (b.left < 0 || b.right > innerWidth); })
   .map(e => e.outerHTML.slice(0, 120))"""
 
-CUT = """() => Array.from(document.querySelectorAll('h1, h2, .tile-label, .button, .tab, .crumb, .header-link, .numbers td, .numbers th'))
+CUT = """() => Array.from(document.querySelectorAll('h1, h2, .tile-label, .button, .tab, .crumb, .header-link, .numbers td, .numbers th, .variant-bar button, .fact dt, .expert-size, .expert-wd'))
   .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline')
   .map(e => e.textContent)"""
 """Texts that do not fit into their element."""
@@ -36,7 +36,8 @@ CUT = """() => Array.from(document.querySelectorAll('h1, h2, .tile-label, .butto
 PLOT_TEXTS = ".js-plotly-plot :is(.annotation-text, .legendtext, .xtitle, .ytitle, .xtick text, .ytick text, .cbtitle text)"
 
 
-def _pages(served: Served) -> dict[str, str]:
+def _pages(served: Served, made: Made) -> dict[str, str]:
+    undone = made.served.layer_path(made.layer - 1, made.projection)
     best = served.client.neurons(served.run, sort="-wd", limit=1).items[0]
     return {
         "map": served.run_path,
@@ -45,17 +46,49 @@ def _pages(served: Served) -> dict[str, str]:
         "jobs": "/jobs",
         "new": "/new",
         "nowhere": "/nowhere",
+        "map of RI": f"{served.run_path}{made.query}&metric=ri",
+        "layer, expanded": f"{made.layer_path}{made.query}&colour=ri",
+        "neuron, expanded": f"{made.neuron_path(1)}{made.query}",
+        "experts' tokens": f"{made.neuron_path(1)}{made.query}&experts=tokens&y=log",
+        "layer, not done": f"{undone}{made.query}&colour=ri",
+        "neuron, not done": f"{undone}/neurons/1{made.query}",
+        "unknown": f"{made.layer_path}?pruning=p-ffffffffffff",
     }
 
 
-PLOTS = {"map": ids.MAP_GRAPH, "layer": ids.LAYER_GRAPH, "neuron": ids.DISTRIBUTION_GRAPH}
+PLOTS = {
+    "map": ids.MAP_GRAPH,
+    "layer": ids.LAYER_GRAPH,
+    "neuron": ids.DISTRIBUTION_GRAPH,
+    "map of RI": ids.MAP_GRAPH,
+    "layer, expanded": ids.LAYER_GRAPH,
+    "neuron, expanded": ids.EXPERTS_GRAPH,
+    "neuron, not done": ids.DISTRIBUTION_GRAPH,
+}
+NAMES = (
+    "map",
+    "layer",
+    "neuron",
+    "jobs",
+    "new",
+    "nowhere",
+    "map of RI",
+    "layer, expanded",
+    "neuron, expanded",
+    "experts' tokens",
+    "layer, not done",
+    "neuron, not done",
+    "unknown",
+)
 
 
 @pytest.mark.parametrize("viewport", [NARROW, WIDE], ids=["1280", "1920"])
-@pytest.mark.parametrize("name", ["map", "layer", "neuron", "jobs", "new", "nowhere"])
-def test_nothing_overlaps(visit: Visit, served: Served, name: str, viewport: dict[str, int]) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_overlaps(
+    visit: Visit, served: Served, made: Made, name: str, viewport: dict[str, int]
+) -> None:
     board = visit(served.url, viewport=viewport)
-    board.open(_pages(served)[name])
+    board.open(_pages(served, made)[name])
     if name in PLOTS:
         board.plot(PLOTS[name])
         board.page.wait_for_function(
@@ -68,14 +101,23 @@ def test_nothing_overlaps(visit: Visit, served: Served, name: str, viewport: dic
     assert wide <= window
     assert page.evaluate(OUTSIDE) == []
     assert page.evaluate(CUT) == []
-    for selector in ("header > *", "main .card", ".tile", ".page-head > *, .page-head .card-tools > *"):
+    for selector in (
+        "header > *",
+        "main .card",
+        ".tile",
+        ".page-head > *, .page-head .card-tools > *",
+        ".variant-bar > *",
+        ".card-tools > *",
+        ".result, .undone",
+        ".expert-head > *",
+    ):
         assert page.evaluate(OVERLAPS, [selector, 1]) == [], selector
     assert page.evaluate(OVERLAPS, [PLOT_TEXTS, TEXT_SLACK]) == []
 
 
-def test_a_narrow_window_stacks_the_cards(visit: Visit, served: Served) -> None:
+def test_a_narrow_window_stacks_the_cards(visit: Visit, served: Served, made: Made) -> None:
     board = visit(served.url, viewport={"width": 1024, "height": 768})
-    for name, path in _pages(served).items():
+    for name, path in _pages(served, made).items():
         board.open(path)
         wide, window = board.page.evaluate(
             "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"

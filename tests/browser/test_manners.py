@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from frontend import ids
-from tests.browser.conftest import TEST_URL, Served, Visit
+from tests.browser.conftest import TEST_URL, Made, Served, Visit
 from tests.browser.dashboard import Dashboard
 from tests.browser.stack import Stack
 
@@ -108,10 +108,11 @@ def test_text_can_be_read(visit: Visit, served: Served, scheme: str) -> None:
             assert (high + 0.05) / (low + 0.05) >= 4.5, (text, behind)
 
 
-def test_plots_and_controls_have_names(board: Dashboard, served: Served) -> None:
+def test_plots_and_controls_have_names(board: Dashboard, served: Served, made: Made) -> None:
     summary = served.client.layers(served.run)[0]
     layer = f"/runs/{served.run}/layers/{summary.layer}/{summary.projection}"
-    for path in ("/", layer, f"{layer}/neurons/0", "/new"):
+    changed = made.neuron_path(1) + made.query
+    for path in ("/", layer, f"{layer}/neurons/0", "/new", changed):
         board.open(path)
         for plot in board.page.locator(".js-plotly-plot").all():
             name = plot.evaluate("e => e.closest('[aria-label]')?.getAttribute('aria-label')")

@@ -90,27 +90,33 @@ def test_tokens_beyond_the_bins_are_said() -> None:
 def test_a_panel_per_expert_on_the_same_axes(experts: int, shape: tuple[int, int]) -> None:
     neuron = found(experts=experts)
     assert figures.panel_shape(experts) == shape
-    figure = figures.experts_figure(neuron, share=False)
+    figure = figures.experts_figure(neuron)
     outlines, panels = figure.data[0::2], figure.data[1::2]
     assert len(panels) == experts
     for outline, panel, expert in zip(outlines, panels, neuron.expansion.experts, strict=True):
-        assert list(panel.y) == expert.counts
+        assert list(panel.customdata) == expert.counts
+        assert list(panel.y) == pytest.approx(np.asarray(expert.counts) / expert.tokens)
         assert panel.line.color == theme.EXPERTS[expert.expert % 16]
-        assert list(outline.y) == neuron.dense
+        assert list(outline.y) == pytest.approx(np.asarray(neuron.dense) / neuron.tokens)
         assert outline.line.color == theme.GAUSSIAN
     assert len({tuple(axis.range) for axis in figure.select_yaxes()}) == 1
     assert len({tuple(axis.range) for axis in figure.select_xaxes()}) == 1
-    assert sum(np.sum(panel.y) for panel in panels) == neuron.tokens
 
 
-def test_shares_have_the_same_area_whatever_the_size() -> None:
-    figure = figures.experts_figure(found(), share=True)
-    assert [np.sum(trace.y) for trace in figure.data] == pytest.approx([1.0] * 32)
+def test_stacked_experts_are_the_expanded_neuron() -> None:
+    neuron = found()
+    figure = figures.stacked_figure(neuron)
+    bars = [trace for trace in figure.data if trace.type == "bar"]
+    assert figure.layout.barmode == "stack"
+    assert [bar.marker.color for bar in bars] == list(theme.EXPERTS)
+    assert np.sum([bar.y for bar in bars], axis=0).tolist() == neuron.expansion.counts
+    assert list(figure.data[-1].y) == neuron.dense
+    assert figure.data[-1].line.color == theme.DENSE
 
 
 def test_titles_of_panels_say_size_and_wd() -> None:
     neuron = found()
-    titles = [note.text for note in figures.experts_figure(neuron, True).layout.annotations]
+    titles = [note.text for note in figures.experts_figure(neuron).layout.annotations]
     assert f"<b>0</b>  {neuron.expansion.experts[0].tokens:,} tokens, no WD" in titles
     assert f"<b>5</b>  {neuron.expansion.experts[5].tokens:,} tokens, WD 0.0500" in titles
 

@@ -49,8 +49,8 @@ def test_ri_is_logarithmic_and_centred_on_1() -> None:
     assert colours.scale == theme.DIVERGING
     assert colours.cells(values)[:4].tolist() == [-1.0, 0.0, 1.0, 2.0]
     bar = colours.bar()
-    assert bar["ticktext"] == ["0.25", "1", "4"]
-    assert bar["tickvals"] == [-2.0, 0.0, 2.0]
+    assert bar["ticktext"] == ["0.25", "0.5", "1", "2", "4"]
+    assert bar["tickvals"] == [-2.0, -1.0, 0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("reach", [1.001, 1.03, 1.3, 3, 100])

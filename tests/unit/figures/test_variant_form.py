@@ -172,5 +172,5 @@ def test_estimates_are_in_words() -> None:
     made = str(form.estimate_text({VariantKind.pruning: fake_variants.ESTIMATE}))
     assert "about 12 s, 1.4 GB of memory, 45 MB in the store." in made
     assert "measured: 105 GFLOP/s on cpu" in made
-    nothing = fake_variants.ESTIMATE.model_copy(update={"seconds": 0.0})
+    nothing = fake_variants.ESTIMATE.model_copy(update={"seconds": 0.0, "store_bytes": 0})
     assert "done already" in str(form.estimate_text({VariantKind.pruning: nothing}))
