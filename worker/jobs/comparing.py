@@ -143,14 +143,14 @@ def _table(
     found: Comparison, weights: Tensor, weighted_wd: Tensor | None = None, weighted_md: Tensor | None = None
 ) -> pa.Table:
     count = len(found.wd)
-    zeros = (weights == 0).sum(dim=(0, 2)).double() / (weights.shape[0] * weights.shape[2])
+    zeros = (weights == 0).sum(dim=(0, 2)).cpu().double() / (weights.shape[0] * weights.shape[2])
     nothing = torch.full((count,), torch.nan, dtype=torch.float64)
     columns = {
         "index": torch.arange(count),
         "wd": found.wd,
         "w1": found.w1,
         "rmse": found.rmse,
-        "zero_share": zeros.cpu(),
+        "zero_share": zeros,
         "weighted_wd": nothing if weighted_wd is None else weighted_wd,
         "weighted_md": nothing if weighted_md is None else weighted_md,
         "low": found.low,

@@ -29,9 +29,9 @@ def all_experts(experts: Experts) -> Tensor:
 
 
 def decoded(data: bytes, device: torch.device) -> Change:
-    """What `encoded` wrote, exactly."""
-    tensors = {name: tensor.to(device) for name, tensor in from_bytes(data).items()}
-    weight = tensors.pop(_PACKED)
+    """What `encoded` wrote, exactly: weights on `device`; a router on the CPU, it follows the inputs it is given."""
+    tensors = from_bytes(data)
+    weight = tensors.pop(_PACKED).to(device)
     return Experts(router_from(tensors), weight) if tensors else weight
 
 

@@ -78,11 +78,16 @@ class Assignments:
 
 
 def router_on(router: Router, device: torch.device) -> Router:
-    """The same router with its tensors on `device`; one that is no dataclass of tensors as it is."""
+    """The same router with its tensors on `device`; one that is no dataclass of tensors as it is. MPS has no float64:
+    such tensors stay where they are."""
     if not dataclasses.is_dataclass(router) or isinstance(router, type):
         return router
     values = {f.name: getattr(router, f.name) for f in dataclasses.fields(router) if f.init}
-    tensors = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+    tensors = {
+        name: value.to(device)
+        for name, value in values.items()
+        if isinstance(value, Tensor) and not (device.type == "mps" and value.dtype == torch.float64)
+    }
     return dataclasses.replace(router, **tensors) if tensors else router
 
 

@@ -65,7 +65,8 @@ def compare_outputs(
         raise NumericsFailure(
             f"outputs of shapes {tuple(dense.shape)} and {tuple(changed.shape)} do not compare"
         )
-    dense, changed = _on_device(dense), _on_device(changed).to(dense.device)
+    dense = _on_device(dense)
+    changed = changed.detach().to(dense.device)
     table = normal_table(dense.shape[1]).to(dense.device)
     own, other = Workspace(), Workspace()
     parts = []
