@@ -1,8 +1,9 @@
-"""Pictures of the dashboard for the README and the docs: docs/images/{map,layer,neuron}-{light,dark}.png.
+"""Pictures of the dashboard for the README and the docs: docs/images/{map,layer,neuron,expanded,form}-{light,dark}.png.
 
     python scripts/screenshots.py --url http://127.0.0.1:8000
 
-Needs a running server with a finished run.
+Needs a running server with a finished run and a worker: the layer of the pictures is pruned and expanded if it is not
+yet.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +19,14 @@ from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from app.client import Client
 from app.errors import WasserscopeError
+from app.schemas.expansion import ExpansionRequest
+from app.schemas.job import JobState
+from app.schemas.pruning import PruningRequest
 from app.schemas.run import RunState
 from frontend import ids, paths
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
-SIZE: ViewportSize = {"width": 1280, "height": 800}
+WIDTH = 1280
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -32,8 +37,18 @@ ARGUMENTS = [
 ]
 
 
-def addresses(url: str) -> dict[str, tuple[str, str]]:
-    """Name of the picture -> path and the plot to wait for; the layer and neuron of the highest WD."""
+@dataclass(frozen=True)
+class Picture:
+    """Where it is taken, what must be drawn before, how high it is, and the button to press first."""
+
+    path: str
+    wait_for: str
+    height: int = 800
+    press: str = ""
+
+
+def pictures_of(url: str) -> dict[str, Picture]:
+    """Pictures by name; the layer and neuron of the highest WD."""
     with Client(url) as client:
         run = next((run for run in client.runs().items if run.state is RunState.finished), None)
         if run is None:
@@ -41,41 +56,61 @@ def addresses(url: str) -> dict[str, tuple[str, str]]:
         # Of a layer that widens: where the paper looks, and free of the attention sinks that rule some narrowing ones.
         wide = next(p.name for p in run.model.projections if p.out_features > p.in_features)
         top = client.neurons(run.id, sort="-wd", projection=wide, limit=1).items[0]
+        chosen = changed(client, run.id, top.layer, top.projection)
     place = (run.id, top.layer, top.projection)
+    neuron = paths.neuron_path(*place, top.index)
     return {
-        "map": (paths.run_path(run.id), ids.MAP_GRAPH),
-        "layer": (paths.layer_path(*place), ids.LAYER_GRAPH),
-        "neuron": (paths.neuron_path(*place, top.index), ids.DISTRIBUTION_GRAPH),
+        "map": Picture(paths.run_path(run.id), drawn(ids.MAP_GRAPH)),
+        "layer": Picture(
+            paths.layer_path(*place), f"#{ids.NEURON_TABLE} [row-index='0'] [col-id='wd']:not(:empty)"
+        ),
+        "neuron": Picture(neuron, drawn(ids.DISTRIBUTION_GRAPH)),
+        "expanded": Picture(paths.with_query(neuron, chosen), drawn(ids.EXPERTS_GRAPH), height=1440),
+        "form": Picture(neuron, f"#{ids.VARIANT_ESTIMATE} .note", press="Expand…"),
     }
 
 
-def shoot(
-    browser: Browser, url: str, scheme: Literal["light", "dark"], pictures: dict[str, tuple[str, str]]
-) -> None:
+def changed(client: Client, run: str, layer: int, projection: str) -> dict[str, str | None]:
+    """A pruning and an expansion of a layer, made if they are not there yet."""
+    coverage = {"layers": [layer], "projections": [projection], "sparsity": 0.9}
+    pruned = client.prune(run, PruningRequest(**coverage))
+    expanded = client.expand(run, ExpansionRequest(**coverage))
+    for job in (pruned.job, expanded.job):
+        if job is not None and (last := list(client.events(job.id))[-1]).state is not JobState.finished:
+            sys.exit(f"{last.title} is {last.state}: see its log.")
+    return {"pruning": pruned.pruning.id, "expansion": expanded.expansion.id}
+
+
+def drawn(plot: str) -> str:
+    """Selector of a plot's first cells, bars or lines."""
+    return f"#{plot} .js-plotly-plot .cartesianlayer :is(image, .trace)"
+
+
+def shoot(browser: Browser, url: str, scheme: Literal["light", "dark"], pictures: dict[str, Picture]) -> None:
     """Every picture in one colour scheme."""
-    context = browser.new_context(viewport=SIZE, color_scheme=scheme, reduced_motion="reduce")
-    page = context.new_page()
-    for name, (path, plot) in pictures.items():
-        page.goto(url + path)
-        page.wait_for_selector(
-            f"#{plot} .js-plotly-plot .cartesianlayer :is(image, .trace)", state="attached"
-        )
-        if name == "layer":
-            page.wait_for_selector(f"#{ids.NEURON_TABLE} [row-index='0'] [col-id='wd']:not(:empty)")
+    for name, picture in pictures.items():
+        size: ViewportSize = {"width": WIDTH, "height": picture.height}
+        context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+        page = context.new_page()
+        page.goto(url + picture.path)
+        if picture.press:
+            page.wait_for_selector(drawn(ids.DISTRIBUTION_GRAPH), state="attached")
+            page.get_by_role("button", name=picture.press).click()
+        page.wait_for_selector(picture.wait_for, state="attached")
         page.screenshot(path=FOLDER / f"{name}-{scheme}.png")
         print(FOLDER / f"{name}-{scheme}.png")
-    context.close()
+        context.close()
 
 
 def main() -> None:
-    """Take all six."""
+    """Take them all."""
     parser = argparse.ArgumentParser(description="Take the pictures of the dashboard.")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="a running server with a finished run")
     url = parser.parse_args().url.rstrip("/")
     FOLDER.mkdir(parents=True, exist_ok=True)
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     try:
-        pictures = addresses(url)
+        pictures = pictures_of(url)
     except WasserscopeError as error:
         sys.exit(f"{error.title}: {error.detail} {error.hint}")
     with sync_playwright() as playwright:

@@ -78,7 +78,7 @@ async def _status(client: AsyncClient, live: dict[str, Any] | None) -> tuple[lis
         asyncio.gather(*(client.job(name) for name in live["jobs"])),
         asyncio.gather(*(_done(client, *wait) for wait in live["waits"])),
     )
-    ended = any(job.state.final for job in jobs) or any(done)
+    ended = any(job.state.final for job in jobs if job.id in live["live"]) or any(done)
     return statuses(jobs, live["titled"]), ended
 
 

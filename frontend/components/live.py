@@ -32,6 +32,7 @@ def live_panel(jobs: Sequence[Job], waits: Sequence[Wait] = (), titled: bool = T
             id=ids.LIVE_JOB,
             data={
                 "jobs": [job.id for job in jobs],
+                "live": [job.id for job in jobs if not job.state.final],
                 "waits": [list(wait) for wait in waits],
                 "titled": titled,
             },

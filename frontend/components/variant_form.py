@@ -37,8 +37,8 @@ SETTINGS: dict[VariantKind, type[PruningSettings] | type[ExpansionSettings]] = {
 TITLES = {VariantKind.pruning: "Prune", VariantKind.expansion: "Expand into sparse experts"}
 INTRODUCTIONS = {
     VariantKind.pruning: (
-        "Sets weights of feed-forward layers to 0 and compares every neuron's outputs with the dense ones. Zeros are "
-        "stored densely: they do not make a model faster by themselves."
+        "Sets weights of feed-forward layers to 0 and compares every neuron's outputs with the dense ones. Zeros alone "
+        "do not make a model faster: that takes kernels made for them."
     ),
     VariantKind.expansion: (
         "Deals a layer's tokens to experts by their inputs and prunes the layer once for each expert with SparseGPT, from "
@@ -257,7 +257,7 @@ def estimate_text(found: Mapping[VariantKind, Estimate]) -> Component:
         words = "done already, it shows at once." if one.store_bytes == 0 else _cost(one)
         lines += [html.Strong(f"{kind.capitalize()}: "), words, html.Br()]
     bases = dict.fromkeys(one.basis for one in found.values() if one.basis and one.store_bytes)
-    return note([*lines, html.Span(f"Time {'; '.join(bases)}.", className="muted") if bases else None])
+    return note([*lines, html.Span(f"Speed {'; '.join(bases)}.", className="muted") if bases else None])
 
 
 def _cost(found: Estimate) -> str:

@@ -229,7 +229,7 @@ def stacked_figure(found: NeuronDistributions) -> go.Figure:
     figure.update_yaxes(theme.plain_axis(title={"text": "tokens", "standoff": 6}, rangemode="tozero"))
     figure.update_layout(
         theme.plain_layout(
-            height=400,
+            height=460,
             barmode="stack",
             bargap=0,
             showlegend=True,

@@ -44,7 +44,8 @@ def named(text: str | None, among: Iterable[Metric] = Metric) -> Metric:
 def lacking(metric: Metric, have: Collection[VariantKind]) -> str:
     """A sentence on what must be chosen before a metric can be shown; empty when it can."""
     missing = metric.needs - set(have)
-    return f"{theme.LABELS[metric]} needs {_words(missing)}: choose it above." if missing else ""
+    them = "them" if len(missing) > 1 else "it"
+    return f"{theme.LABELS[metric]} needs {_words(missing)}: choose {them} above." if missing else ""
 
 
 def choices(have: Collection[VariantKind], among: Iterable[Metric] = Metric) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from frontend import ids
@@ -157,3 +158,15 @@ def test_breadcrumbs_lead_up(board: Dashboard, served: Served) -> None:
     board.at(layer)
     crumbs.get_by_role("link", name="Map").click()
     board.at(f"/runs/{served.run}")
+
+
+def test_the_job_of_the_run_is_listed_with_its_log(board: Dashboard, served: Served) -> None:
+    job = served.client.run(served.run).job
+    if job is None or not any(one.id == job for one in served.client.jobs().items):
+        pytest.skip("the job of this run is gone from the queue")
+    board.open("/jobs")
+    row = board.by_id(ids.JOBS_TABLE).get_by_role("row").filter(has_text=job)
+    row.get_by_role("link").click()
+    board.at(f"/jobs/{job}")
+    expect(board.by_id(ids.JOB_PANEL)).to_contain_text("finished")
+    expect(board.by_id(ids.JOB_LOG).locator("pre")).not_to_be_empty()

@@ -117,6 +117,7 @@ def test_plots_and_controls_have_names(board: Dashboard, served: Served, made: M
         for plot in board.page.locator(".js-plotly-plot").all():
             name = plot.evaluate("e => e.closest('[aria-label]')?.getAttribute('aria-label')")
             assert len(name or "") > 30, path
+            assert (name or "").endswith("."), path
         nameless = board.page.evaluate(
             "() => Array.from(document.querySelectorAll('button, a[href], input:not([type=hidden])'))"
             ".filter(e => e.offsetParent && !e.closest('.ag-root-wrapper, .modebar, [tabindex=\"-1\"]') && !(e.getAttribute('aria-label')"
@@ -156,3 +157,11 @@ def test_the_form_says_what_is_wrong_with_a_model(board: Dashboard, model: str, 
     panel = board.by_id(ids.FORM_ANSWER).get_by_role("alert")
     expect(panel).to_contain_text(message)
     assert board.page.url == f"{board.url}/new"
+
+
+def test_the_form_keeps_what_is_wrong_on_the_screen(board: Dashboard) -> None:
+    board.open("/new")
+    board.by_id(ids.FORM_TOKENS).fill("3")
+    board.by_id(ids.FORM_TOKENS).blur()
+    board.by_id(ids.FORM_SUBMIT).click()
+    expect(board.by_id(ids.ERROR_PANEL)).to_contain_text("tokens")

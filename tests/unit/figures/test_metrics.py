@@ -37,7 +37,7 @@ def test_a_metric_that_needs_what_is_not_chosen_cannot_be_taken_and_says_why(hav
 
 
 def test_what_is_lacking_is_named() -> None:
-    assert metrics.lacking(Metric.ri, ()) == "RI needs a pruning and an expansion: choose it above."
+    assert metrics.lacking(Metric.ri, ()) == "RI needs a pruning and an expansion: choose them above."
     assert metrics.lacking(Metric.ri, [VariantKind.pruning]) == "RI needs an expansion: choose it above."
     assert metrics.named("nonsense") is metrics.named(None) is Metric.wd
 
