@@ -13,6 +13,7 @@ so that an empty cluster gets the expert plain SparseGPT would make. The share `
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,10 @@ from worker.numerics.quantisation import row_grid
 from worker.numerics.router import Router
 from worker.numerics.sparsegpt import sweep
 from worker.numerics.spec import PruneSpec, check_layer, zero_share
+from worker.numerics.workspace import Workspace
+
+_CACHE_VALUES = 1 << 23
+"""Weights of experts pruned together on the CPU, so that they stay near its cache: 32 MiB of float32."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def expand(
     labels = router.assign(inputs) if labels is None else labels
     parts = segments(labels, router.experts)
     results = tuple(weight.new_empty(router.experts, *weight.shape) for weight in weights)
-    maker = _ExpertMaker(weights, inputs.detach()[parts.order].float(), parts, spec, name)
+    maker = _ExpertMaker(weights, inputs.detach(), parts, spec, name)
     damping: list[float] = []
     for chunk in maker.chunks(limits.memory_bytes):
         damping += maker.make(chunk, results)
@@ -137,57 +142,69 @@ class _ExpertMaker:
     """The experts of one layer, some at a time."""
 
     def __init__(
-        self, weights: Sequence[Tensor], ordered: Tensor, parts: Segments, spec: PruneSpec, name: str
+        self, weights: Sequence[Tensor], inputs: Tensor, parts: Segments, spec: PruneSpec, name: str
     ) -> None:
         self.rows = [weight.shape[0] for weight in weights]
+        ends = list(itertools.accumulate(self.rows, initial=0))
+        self.spans = [slice(*ends) for ends in itertools.pairwise(ends)]
         self.transposed = torch.cat([weight.detach().float().T for weight in weights], dim=1)
-        self.ordered, self.parts, self.spec, self.name = ordered, parts, spec, name
+        self.inputs, self.parts, self.spec, self.name = inputs, parts, spec, name
         self.slices = list(parts.slices())
         self.whole: Hessian | None = None
         self.grid = None if spec.bits is None else row_grid(self.transposed.T, spec.bits)
+        self.space = Workspace()
 
     def chunks(self, memory_bytes: int) -> Iterator[slice]:
-        """Experts that fit into memory together: Hessians in four forms, weights, errors and masks."""
+        """Experts that fit into memory together: Hessians, factors, weights and masks."""
         width, rows = self.transposed.shape
-        each = 4 * (4 * width * width + 3 * width * rows)
+        each = 4 * (3 * width * width + 2 * width * rows)
         count = max(1, min(len(self.slices), memory_bytes // each))
         if count < len(self.slices):
-            self.whole = hessian(self.ordered)
+            self.whole = hessian(self.inputs)
         for start in range(0, len(self.slices), count):
             yield slice(start, min(start + count, len(self.slices)))
 
     def make(self, chunk: slice, results: Sequence[Tensor]) -> list[float]:
         """Compute the experts of `chunk` into `results`; returns the dampings used."""
-        count = chunk.stop - chunk.start
         if self.spec.target in (0.0, 1.0) and self.spec.bits is None:
-            work = (self.transposed * (self.spec.target == 0.0)).expand(count, -1, -1)
-            damping = [self.spec.damping] * count
-        else:
-            names = [f"{self.name}, cluster {expert}" for expert in range(chunk.start, chunk.stop)]
-            factors = factorise(self._hessians(chunk), self.spec.damping, names)
-            work, _ = sweep(self.transposed, factors.lower, self.spec, self.rows, self.grid)
-            damping = list(factors.damping)
-        first = 0
-        for result, rows in zip(results, self.rows, strict=True):
-            result[chunk] = work[:, :, first : first + rows].mT.to(result.dtype)
-            first += rows
+            same = self.transposed * (self.spec.target == 0.0)
+            for expert in range(chunk.start, chunk.stop):
+                self._put(same, expert, results)
+            return [self.spec.damping] * (chunk.stop - chunk.start)
+        matrices = self._hessians(chunk)
+        step = len(matrices)
+        if not matrices.is_cuda:
+            step = max(1, _CACHE_VALUES // self.transposed.numel())
+        damping: list[float] = []
+        for start in range(chunk.start, chunk.stop, step):
+            here = range(start, min(start + step, chunk.stop))
+            names = [f"{self.name}, cluster {expert}" for expert in here]
+            own = matrices[start - chunk.start : here.stop - chunk.start]
+            factors = factorise(own, self.spec.damping, names)
+            made, _ = sweep(self.transposed, factors.lower, self.spec, self.rows, self.grid, space=self.space)
+            for expert, weight in zip(here, made, strict=True):
+                self._put(weight, expert, results)
+            damping += factors.damping
         return damping
+
+    def _put(self, weight: Tensor, expert: int, results: Sequence[Tensor]) -> None:
+        """Store one expert's (in, out) weights of all projections."""
+        for result, span in zip(results, self.spans, strict=True):
+            result[expert].copy_(weight[:, span].contiguous().T)  # in blocks, if contiguous
 
     def _hessians(self, chunk: slice) -> Tensor:
         """(experts, in, in) of the chunk's clusters, drawn toward that of all tokens where they are small."""
-        width = self.ordered.shape[1]
+        width = self.inputs.shape[1]
         sizes = self.parts.sizes[chunk]
-        matrices = torch.stack(
-            [
-                gram(self.ordered[here]).mul_(2.0 / max(size, 1))
-                for here, size in zip(self.slices[chunk], sizes, strict=True)
-            ]
-        )
+        matrices = torch.empty(len(sizes), width, width, device=self.inputs.device)
+        for matrix, here, size in zip(matrices, self.slices[chunk], sizes, strict=True):
+            own = self.inputs[self.parts.order[here]].float()
+            gram(own, out=matrix).mul_(2.0 / max(size, 1))
         whole = self._whole(matrices, sizes)
         for matrix, size in zip(matrices, sizes, strict=True):
             share = _own_share(size, width)
             if share < 1.0:
-                matrix.mul_(share).add_(whole, alpha=1.0 - share)
+                torch.lerp(whole, matrix, share, out=matrix)
         return matrices
 
     def _whole(self, matrices: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -18,7 +18,7 @@ from worker.numerics.errors import NumericsFailure
 
 DAMPING_TRIES = 6
 """The damping asked for, then ten times as much, up to 100,000 times."""
-_PANEL = 384
+_PANEL = 192
 _CACHE_VALUES = 1 << 22
 """Values of Hessians factorised together on the CPU: 16 MiB of float32."""
 _DOUBLE_ABOVE = 1e5
@@ -73,10 +73,10 @@ def add_inputs(running: Hessian | None, inputs: Tensor) -> Hessian:
     return Hessian(matrix, tokens) if running is None else merge(running, Hessian(matrix, tokens))
 
 
-def gram(values: Tensor) -> Tensor:
+def gram(values: Tensor, out: Tensor | None = None) -> Tensor:
     """X^T X of (tokens, in), by panels of columns: what lies below the diagonal is mirrored, not computed."""
     width = values.shape[1]
-    matrix = torch.empty(width, width, dtype=values.dtype, device=values.device)
+    matrix = torch.empty(width, width, dtype=values.dtype, device=values.device) if out is None else out
     for start in range(0, width, _PANEL):
         stop = min(start + _PANEL, width)
         torch.mm(values[:, start:stop].T, values[:, start:], out=matrix[start:stop, start:])

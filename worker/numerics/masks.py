@@ -56,10 +56,12 @@ def _mark_smallest(scores: NDArray[np.float32], count: int, mask: NDArray[np.boo
 def _kth_smallest(values: NDArray[np.float32], count: int) -> float:
     """The `count`-th smallest of an array of any shape, counted from 1.
 
-    Two values of an even sample enclose it, but for one time in thousands; only what lies between them is put in
+    Two values of a random sample enclose it, but for one time in thousands; only what lies between them is put in
     order, which is several times as fast as doing so with all values. The result is exact either way.
     """
-    sample = np.sort(values[..., :: values.size // _SAMPLE], axis=None)
+    values = values.ravel()
+    places = np.random.Generator(np.random.PCG64(0)).integers(values.size, size=_SAMPLE)
+    sample = np.sort(values[places])
     share = count / values.size
     margin = 4.0 * math.sqrt(sample.size * share * (1.0 - share)) + 2.0
     low = sample[max(0, math.floor(sample.size * share - margin))]
@@ -67,9 +69,9 @@ def _kth_smallest(values: NDArray[np.float32], count: int) -> float:
     below, inside = values < low, values <= high
     before = np.count_nonzero(below)
     if before < count <= np.count_nonzero(inside):
-        between = values[np.logical_xor(inside, below, out=inside)]
+        between = values[np.flatnonzero(np.logical_xor(inside, below, out=inside))]
         return float(np.partition(between, count - before - 1)[count - before - 1])
-    return float(np.partition(values, count - 1, axis=None)[count - 1])
+    return float(np.partition(values, count - 1)[count - 1])
 
 
 def smallest_in_groups(scores: Tensor, zeros: int) -> Tensor:
@@ -78,12 +80,15 @@ def smallest_in_groups(scores: Tensor, zeros: int) -> Tensor:
     Each value's rank is counted by comparing it with the others: for groups of 4 far cheaper than sorting.
     """
     group = scores.shape[1]
-    ranks = torch.zeros(scores.shape, dtype=torch.int16, device=scores.device)
+    dtype = torch.uint8 if group < 256 else torch.int16
+    ranks = torch.empty(scores.shape, dtype=dtype, device=scores.device)
+    for place in range(group):
+        ranks[:, place] = group - 1 - place  # those after it, less those of them that are not smaller
     for later in range(group):
         for earlier in range(later):
-            after = scores[:, earlier] <= scores[:, later]
+            after = (scores[:, earlier] <= scores[:, later]).view(torch.uint8)
             ranks[:, later] += after
-            ranks[:, earlier] += ~after
+            ranks[:, earlier] -= after
     return ranks < zeros
 
 

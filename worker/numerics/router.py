@@ -8,12 +8,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from scipy.linalg import eigh
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from worker.numerics.errors import NumericsFailure
+from worker.numerics.hessian import gram
 
 _CHUNK_VALUES = 1 << 24
 
@@ -53,7 +54,7 @@ class CentroidRouter:
         step = max(1, _CHUNK_VALUES // inputs.shape[1])
         labels = []
         for start in range(0, len(inputs), step):
-            reduced = (inputs[start : start + step].float() - mean) @ components.T
+            reduced = inputs[start : start + step].float() @ components.T - mean @ components.T
             labels.append((squares - 2.0 * (reduced @ centroids.T)).argmin(dim=1))
         return torch.cat(labels) if labels else torch.empty(0, dtype=torch.int64, device=inputs.device)
 
@@ -109,24 +110,35 @@ def fit_router(inputs: Tensor, experts: int = 16, reduction: int = 32, seed: int
             f"a reduction by {reduction} of inputs {width} wide leaves nothing",
             hint=f"Give a reduction from 1 to {width}; 32 is usual.",
         )
-    values = inputs.detach().float().cpu().numpy()
-    if not np.isfinite(values).all():
-        token = int(np.argwhere(~np.isfinite(values))[0, 0])
-        raise NumericsFailure(
-            f"the inputs of token {token} hold NaN or infinity", hint="Check the model's weights."
-        )
-    components = min(max(1, width // reduction), tokens)
-    solver = "covariance_eigh" if tokens >= width else "full"
-    pca = PCA(n_components=components, svd_solver=solver, random_state=seed)
+    values = inputs.detach().float()
+    if not bool(torch.isfinite(values.sum())):
+        for token in (~torch.isfinite(values).all(dim=1)).nonzero()[:1, 0].tolist():
+            raise NumericsFailure(
+                f"the inputs of token {token} hold NaN or infinity", hint="Check the model's weights."
+            )
+    mean, components = principal_components(values, min(max(1, width // reduction), tokens))
+    reduced = values @ components.T - mean @ components.T
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # too few distinct inputs: seen in the cluster sizes
-        warnings.filterwarnings("ignore", "invalid value encountered in divide")  # all inputs equal
-        reduced = pca.fit_transform(values)
-        means = KMeans(n_clusters=experts, n_init=1, random_state=seed).fit(reduced)
-    return CentroidRouter(
-        mean=torch.from_numpy(np.asarray(pca.mean_, dtype=np.float32).reshape(-1)),
-        components=torch.from_numpy(np.ascontiguousarray(pca.components_, dtype=np.float32)),
-        centroids=torch.from_numpy(np.asarray(means.cluster_centers_, dtype=np.float32)),
-    )
+        # Too few distinct inputs: seen in the cluster sizes.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        means = KMeans(n_clusters=experts, n_init=1, random_state=seed).fit(reduced.cpu().numpy())
+    centroids = torch.from_numpy(np.asarray(means.cluster_centers_, dtype=np.float32))
+    return CentroidRouter(mean.cpu(), components.cpu(), centroids)
+
+
+def principal_components(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean (in,) and the first principal directions (count, in) of (tokens, in) float32 values, by falling variance.
+
+    From the covariance's eigenvectors, as scikit-learn's PCA finds them when there are more tokens than inputs, but only
+    those wanted; the largest element of each is positive. Raises NumericsFailure when a square overflows.
+    """
+    tokens, width = values.shape
+    mean = values.mean(dim=0)
+    covariance = gram(values).addr_(mean, mean, alpha=-tokens).div_(max(1, tokens - 1))
+    if not bool(torch.isfinite(covariance.sum(dim=1)).all()):
+        raise NumericsFailure("the inputs are too large for float32", hint="Check the model's weights.")
+    wanted = (width - count, width - 1)
+    _, vectors = eigh(covariance.cpu().numpy(), subset_by_index=wanted, overwrite_a=True, check_finite=False)
+    components = torch.from_numpy(vectors.T.copy()).flip(0)
+    largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
+    return mean, (components * largest.sign()).to(values.device)
