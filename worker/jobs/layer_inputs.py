@@ -83,9 +83,11 @@ def collect(block: Block, stream: Stream, progress: Progress, *, advance: bool =
     collector = InputCollector(block.projections(), stream.tokens)
     for i, batch in enumerate(stream.batches):
         progress.check()
+        if not advance:
+            collector.take(block.inputs(stream.hidden[i], batch))
+            continue
         with block.capture() as captured:
             output = block.forward(stream.hidden[i], batch)
         collector.take(captured)
-        if advance:
-            stream.hidden[i] = output
+        stream.hidden[i] = output
     return collector.groups()

@@ -29,6 +29,10 @@ class ProjectionWeight:
     bias: Tensor | None
 
 
+class _AllCaptured(Exception):
+    """Every feed-forward module was called."""
+
+
 class Block:
     """A block whose weights are loaded, for as long as `BlockModel.block` lasts."""
 
@@ -68,15 +72,25 @@ class Block:
             found.append(ProjectionWeight(projection, weight, bias))
         return found
 
+    def inputs(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """What `capture` gives of one `forward`, which ends as soon as every feed-forward module was called: the last
+        product of matrices is spared. Modules that are never called are missing.
+        """
+        with contextlib.suppress(_AllCaptured), self.capture(stop=True) as captured:
+            self.forward(hidden, batch)
+        return captured
+
     @contextlib.contextmanager
-    def capture(self) -> Iterator[dict[str, Tensor]]:
+    def capture(self, *, stop: bool = False) -> Iterator[dict[str, Tensor]]:
         """Inputs by module path, (..., in) as each feed-forward module gets them in one `forward` within.
 
         The hooks go when the context is left. Two modules that get the very same tensor share it here too.
+        stop: leave the context, by an exception, when all are there.
         """
         captured: dict[str, Tensor] = {}
+        names = list(dict.fromkeys(projection.module for projection in self._projections))
         with contextlib.ExitStack() as hooks:
-            for name in dict.fromkeys(projection.module for projection in self._projections):
+            for name in names:
 
                 def keep(
                     _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name
@@ -87,6 +101,8 @@ class Block:
                             hint="Such a layer's outputs have no single value for each token.",
                         )
                     captured[name] = args[0] if args else next(iter(kwargs.values()))
+                    if stop and len(captured) == len(names):
+                        raise _AllCaptured
 
                 handle = self.module.get_submodule(name).register_forward_pre_hook(keep, with_kwargs=True)
                 hooks.callback(handle.remove)

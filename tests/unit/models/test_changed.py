@@ -225,3 +225,17 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             assert state(block) == before
         with block.changed({}), pytest.raises(ModelError, match="changed already"), block.changed({}):
             pytest.fail("changed twice")
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_inputs_alone_are_those_of_a_whole_forward(family: str, tmp_path: Path) -> None:
+    save_tiny(family, tmp_path)
+    model = open_folder(tmp_path)
+    (batch,) = model.embed(some_windows([24, 24]))
+    with model.block(0) as block:
+        with block.capture() as whole:
+            block.forward(batch.hidden, batch)
+        alone = block.inputs(batch.hidden, batch)
+        assert alone.keys() == whole.keys()
+        assert all(torch.equal(alone[name], whole[name]) for name in whole)
+        assert not any(module._forward_pre_hooks for module in block.module.modules())
