@@ -77,13 +77,14 @@ class RandomRouter:
 
     def assign(self, inputs: Tensor) -> Tensor:
         """Expert of each of (tokens, in) inputs; (tokens,) int64."""
-        bits = inputs[:, :8].float().contiguous().view(torch.int32).long() & 0xFFFFFFFF
-        mixed = torch.full((len(inputs),), self.seed & 0xFFFFFFFF, dtype=torch.int64, device=inputs.device)
+        # On the CPU: MPS has no float64, and eight values a token are soon copied.
+        bits = inputs[:, :8].float().cpu().contiguous().view(torch.int32).long() & 0xFFFFFFFF
+        mixed = torch.full((len(inputs),), self.seed & 0xFFFFFFFF, dtype=torch.int64)
         for column in range(bits.shape[1]):
             mixed = _mix(mixed ^ bits[:, column])
         draw = mixed.double() / 2.0**32
-        edges = self.shares.to(inputs.device).cumsum(0)[:-1]
-        return torch.searchsorted(edges, draw, right=True)
+        edges = self.shares.cpu().cumsum(0)[:-1]
+        return torch.searchsorted(edges, draw, right=True).to(inputs.device)
 
 
 def _mix(values: Tensor) -> Tensor:
