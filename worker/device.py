@@ -76,6 +76,8 @@ def prepare(settings: Settings) -> torch.device:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+        if device.index is not None:
+            torch.cuda.set_device(device)  # what asks for no index, too, is to stay off the other GPUs
     torch.use_deterministic_algorithms(True, warn_only=True)
     return device
 
@@ -90,6 +92,13 @@ def memory_bytes(device: torch.device) -> int:
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else "max"
     return min(total, int(text)) if text.isdecimal() else total
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """Most memory that tensors of this process took on the device so far; None where that is not its own or not told."""
+    import torch
+
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None
 
 
 def measure_gflops(device: torch.device) -> float:

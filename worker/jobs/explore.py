@@ -109,8 +109,10 @@ class Exploration:
         self.blocks(model, stream, reference)
         self.progress.phase("writing the index")
         self.store.finish(self.run, seconds=setup, peak_bytes=guard.peak_bytes())
+        own = devices.peak_bytes(self.device)
+        beside = "" if own is None else f", {own / 2**20:,.0f} MiB on {self.device}"
         self.progress.log(
-            f"finished in {time.monotonic() - started:.1f} s; peak memory {guard.peak_bytes() / 2**20:,.0f} MiB"
+            f"finished in {time.monotonic() - started:.1f} s; peak memory {guard.peak_bytes() / 2**20:,.0f} MiB{beside}"
         )
 
     def text(self) -> str:

@@ -14,7 +14,9 @@ from app.schemas.run import RunRequest
 from app.settings import Settings
 
 _SIGNS = re.compile(
-    r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc|os error 12", re.IGNORECASE
+    r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc|os error 12"
+    r"|STATUS_ALLOC_FAILED",  # of cuBLAS, cuSOLVER, cuDNN
+    re.IGNORECASE,
 )
 
 
