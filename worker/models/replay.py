@@ -105,10 +105,13 @@ class Replay:
                 self.in_tuple = in_tuple
                 calls = [stub.call for stub in stubs if stub.call is not None]
                 return Batch(first, ids, self._shared(tuple(ids.shape), calls))
-            if isinstance(failure, RuntimeError) and "memory" in str(failure):
+            if isinstance(failure, RuntimeError) and any(
+                sign in str(failure) for sign in ("memory", "ALLOC_FAILED")
+            ):
                 raise failure
+        cause = f" ({str(failure).splitlines()[0]})" if failure is not None and str(failure) else ""
         raise ModelError(
-            f"'{self.title}' changes its hidden states between two blocks, or calls them in a way of its own.",
+            f"'{self.title}' changes its hidden states between two blocks, or calls them in a way of its own{cause}.",
             hint="See docs/models.md for the families that are known.",
         ) from failure
 
