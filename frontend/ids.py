@@ -30,6 +30,8 @@ VARIANT_MISSING = "variant-missing"
 RESULTS = "results"
 EXPERTS = "experts"
 EXPERTS_GRAPH = "experts-graph"
+EXPERTS_TABLE = "experts-table"
+EXPERT_EXAMPLES = "expert-examples"
 COMPARISON = "comparison"
 
 DISTRIBUTION_GRAPH = "distribution-graph"
@@ -90,16 +92,6 @@ def flag(name: str) -> dict[str, str]:
 def open_form(kind: str, where: str, settings: str = "") -> dict[str, str]:
     """A button that opens that form, filled in as the pruning or expansion `settings` was; `where` tells buttons apart."""
     return {"type": "open-form", "kind": kind, "where": where, "settings": settings}
-
-
-def expert_line(expert: int) -> dict[str, str | int]:
-    """An expert's line, which opens its examples."""
-    return {"type": "expert-line", "expert": expert}
-
-
-def expert_examples(expert: int) -> dict[str, str | int]:
-    """The place of those examples."""
-    return {"type": "expert-examples", "expert": expert}
 
 
 def view(key: str) -> dict[str, str]:

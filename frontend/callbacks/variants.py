@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 from urllib.parse import parse_qsl
 
-from dash import ALL, MATCH, Dash, Input, Output, State, ctx, no_update
+from dash import ALL, Dash, Input, Output, State, ctx, no_update
 from dash.development.base_component import Component
 
 from app.client import AsyncClient
@@ -184,24 +184,22 @@ def _sent(app: Dash, client: AsyncClient) -> None:
 def _examples(app: Dash, client: AsyncClient) -> None:
     @on(
         app,
-        Output({"type": "expert-examples", "expert": MATCH}, "children"),
-        Input({"type": "expert-line", "expert": MATCH}, "n_clicks"),
+        Output(ids.EXPERT_EXAMPLES, "children"),
+        Input(ids.EXPERTS_TABLE, "selectedRows"),
         State(ids.URL, "pathname"),
         State(ids.URL, "search"),
         prevent_initial_call=True,
     )
-    async def show(clicks: int | None, pathname: str, search: str) -> Any:
+    async def show(rows: list[dict[str, Any]] | None, pathname: str, search: str) -> Component | None:
         place = paths.read(pathname, search)
         expansion = place.query.get("expansion")
-        if not clicks or not expansion or not isinstance(ctx.triggered_id, dict):
-            return no_update
+        if not rows or not expansion:
+            return None
         try:
             found = await client.experts(place.run or "", expansion, place.layer, place.projection)
         except WasserscopeError as error:
             return error_of(error)
-        return next(
-            (expert_examples(one) for one in found if one.expert == ctx.triggered_id["expert"]), no_update
-        )
+        return next((expert_examples(one) for one in found if one.expert == rows[0]["expert"]), None)
 
 
 def _refused(error: WasserscopeError, made: dict[str, str | None]) -> list[Component]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import dash_ag_grid as dag
 from dash import html
 from dash.development.base_component import Component
 
 from app.schemas.expansion import ExpertToken, ExpertTokens
 from frontend import ids, theme
 from frontend.components.common import note
+from frontend.components.neuron_grid import FULL, THEME, THREE_DIGITS
 from frontend.components.tokens import one_line, visible
 
-COMMONEST_SHOWN = 8
-FEWER_SHOWN = 3
-"""Commonest tokens of each, where there are more than MANY experts: a browser takes seconds over thousands of parts."""
-MANY = 16
-MOST_LINES = 64
+ROW_PIXELS, MOST_ROWS = 32, 16
+"""The table is as high as its rows, up to this many; more of them scroll."""
 
 
 def expert_chip(expert: int) -> Component:
@@ -32,61 +31,105 @@ def expert_chip(expert: int) -> Component:
 
 
 def experts_table(experts: Sequence[ExpertTokens], wd: Mapping[int, float | None] | None = None) -> Component:
-    """A line per expert: its share of the tokens and the commonest; some of them in their text come when it is opened.
+    """A row per expert: its share of the tokens and the commonest. A chosen row's examples come below.
 
     wd: of this neuron's outputs within each expert, where one neuron is looked at.
     """
     if not experts:
         return note("No experts.")
-    largest = max(1, *(expert.tokens for expert in experts))
-    shown = sorted(sorted(experts, key=lambda e: -e.tokens)[:MOST_LINES], key=lambda e: e.expert)
-    words = (
-        "Tokens go to the expert whose centroid is nearest to the layer's input. Counts are of calibration tokens; "
-        "open an expert for some of them in their text."
+    grid = dag.AgGrid(
+        id=ids.EXPERTS_TABLE,
+        columnDefs=_columns(wd is not None),
+        rowData=expert_rows(experts, wd),
+        defaultColDef={"sortable": True, "suppressMovable": True, "suppressHeaderMenuButton": True},
+        getRowId="params.data.key",
+        dashGridOptions={
+            "theme": THEME,
+            "rowHeight": ROW_PIXELS,
+            "headerHeight": ROW_PIXELS,
+            "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
+            "enableBrowserTooltips": True,
+            "animateRows": False,
+        },
+        style={"height": f"{ROW_PIXELS * (min(len(experts), MOST_ROWS) + 1) + 4}px", "width": "100%"},
+        className="neuron-grid",
     )
-    if len(shown) < len(experts):
-        words += f" The {len(shown)} largest of {len(experts):,} are listed."
-    common = COMMONEST_SHOWN if len(shown) <= MANY else FEWER_SHOWN
     return html.Div(
-        [html.Ol([_line(expert, largest, common, wd) for expert in shown], className="experts"), note(words)]
+        [
+            html.Div(grid, role="region", **{"aria-label": "Experts and their commonest tokens"}),
+            html.Div(id=ids.EXPERT_EXAMPLES, **{"aria-live": "polite"}),
+            note(
+                "Tokens go to the expert whose centroid is nearest to the layer's input. Counts are of calibration tokens. "
+                "Click a row for some of them in their text."
+            ),
+        ]
     )
 
 
-def _line(
-    expert: ExpertTokens, largest: int, common: int, wd: Mapping[int, float | None] | None
-) -> Component:
-    share = f"{100 * expert.tokens / largest:.1f}%"
-    colour = theme.expert_colour(expert.expert)
-    fill = f"linear-gradient(to right, {colour} {share}, transparent {share})"
-    size = f"{expert.tokens:,} tokens, {theme.percent(expert.share)}"
-    head: list[Component] = [
-        expert_chip(expert.expert),
-        html.Span(className="expert-bar", style={"backgroundImage": fill}, **{"aria-hidden": "true"}),
-        html.Span(size, className="expert-size", title=f"{expert.share:.6g} of all calibration tokens"),
+def expert_rows(
+    experts: Sequence[ExpertTokens], wd: Mapping[int, float | None] | None
+) -> list[dict[str, Any]]:
+    """Rows of the table."""
+    largest = max((expert.share for expert in experts), default=0.0)
+    return [
+        {
+            "key": str(expert.expert),
+            "expert": expert.expert,
+            "tokens": expert.tokens,
+            "share": expert.share,
+            "largest": largest or 1.0,
+            "wd": (wd or {}).get(expert.expert),
+            "commonest": [[visible(text), times] for text, times in expert.commonest],
+            "colour": theme.expert_colour(expert.expert),
+            "ink": theme.ink_on(theme.expert_colour(expert.expert)),
+        }
+        for expert in experts
     ]
-    if wd is not None:
-        value = wd.get(expert.expert)
-        text = f"WD {theme.number(value)}" if value is not None else "no WD"
-        head.append(html.Span(text, className="expert-wd", title=repr(value)))
-    tokens: list[Any] = []
-    for word, times in expert.commonest[:common]:
-        tokens += [html.Code(visible(word), title=f"{word!r}: {times:,} times"), f" {times:,}  "]
-    head.append(html.Span(tokens or "no tokens", className="expert-common"))
-    if not expert.examples:
-        return html.Li(html.Div(head, className="expert-head"))
-    return html.Li(
-        html.Details(
-            [
-                html.Summary(head, className="expert-head", id=ids.expert_line(expert.expert)),
-                html.Div(note("Loading…"), id=ids.expert_examples(expert.expert)),
-            ]
-        )
-    )
+
+
+def _columns(with_wd: bool) -> list[dict[str, Any]]:
+    wd = {
+        "field": "wd",
+        "headerName": "WD",
+        "type": "rightAligned",
+        "width": 84,
+        "valueFormatter": THREE_DIGITS,
+        "tooltipValueGetter": FULL,
+        "headerTooltip": "WD of this neuron's outputs within the expert's tokens.",
+    }
+    return [
+        {"field": "expert", "headerName": "expert", "width": 84, "cellRenderer": "ExpertChip"},
+        {
+            "field": "tokens",
+            "headerName": "tokens",
+            "type": "rightAligned",
+            "width": 92,
+            "valueFormatter": {"function": "d3.format(',')(params.value)"},
+        },
+        {"field": "share", "headerName": "share", "width": 190, "cellRenderer": "ExpertBar"},
+        *([wd] if with_wd else []),
+        {
+            "field": "commonest",
+            "headerName": "commonest tokens and their counts",
+            "flex": 1,
+            "minWidth": 200,
+            "sortable": False,
+            "cellDataType": False,
+            "cellRenderer": "ExpertWords",
+        },
+    ]
 
 
 def expert_examples(expert: ExpertTokens) -> Component:
     """Some of an expert's tokens in their text."""
-    return html.Ol([_example(token) for token in expert.examples], className="tokens")
+    head = html.H3(
+        [
+            expert_chip(expert.expert),
+            f" {len(expert.examples)} of its {expert.tokens:,} tokens, evenly spread",
+        ],
+        className="card-title examples-title",
+    )
+    return html.Div([head, html.Ol([_example(token) for token in expert.examples], className="tokens")])
 
 
 def _example(token: ExpertToken) -> Component:

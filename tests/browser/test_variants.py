@@ -128,16 +128,19 @@ def test_experts_in_one_scale_with_sizes_and_in_words(board: Dashboard, made: Ma
     )
     assert len(set(ranges)) == 1
     card.get_by_role("link", name="stacked").click()
-    board.page.wait_for_url("**experts=stacked")
+    board.page.wait_for_url("**experts=stacked*")
     board.settled()
     assert board.plot(ids.EXPERTS_GRAPH)["data"] == ["bar"] * EXPERTS + ["scatter"]
     card.get_by_role("link", name="tokens", exact=True).click()
     tokens = client.experts(made.served.run, made.expansion, made.layer, made.projection)
-    lines = card.locator(".experts > li")
-    expect(lines).to_have_count(EXPERTS)
-    expect(lines.nth(1)).to_contain_text(f"{tokens[1].tokens:,} tokens")
-    lines.nth(1).locator("summary").click()
-    expect(lines.nth(1).locator(".tokens li")).to_have_count(len(tokens[1].examples))
+    rows = card.locator(".ag-center-cols-container .ag-row")
+    expect(rows).to_have_count(EXPERTS)
+    row = card.locator(".ag-center-cols-container .ag-row[row-id='1']")
+    expect(row.locator("[col-id='tokens']")).to_have_text(f"{tokens[1].tokens:,}")
+    expect(row.locator(".expert-chip")).to_have_text("1")
+    expect(row.locator("[col-id='commonest'] code")).to_have_count(len(tokens[1].commonest))
+    row.locator("[col-id='tokens']").click()
+    expect(board.by_id(ids.EXPERT_EXAMPLES).locator(".tokens li")).to_have_count(len(tokens[1].examples))
     assert "experts=tokens" in board.page.url
 
 
@@ -312,9 +315,9 @@ def test_the_form_fits_and_can_be_closed_by_key(visit: Visit, made: Made, scheme
     board = visit(made.served.url, color_scheme=scheme)
     board.open(made.layer_path)
     form = _open(board, "Expand…")
-    box = form.bounding_box()
-    assert box is not None
-    assert box["x"] + box["width"] <= 1280
+    board.page.wait_for_function(  # once it has slid in
+        "() => document.querySelector('.variant-form').getBoundingClientRect().right <= innerWidth"
+    )
     assert board.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     cut = form.evaluate(
         "f => Array.from(f.querySelectorAll('label, p, button, summary')).filter(e => e.scrollWidth > e.clientWidth + 1"
