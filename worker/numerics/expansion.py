@@ -1,14 +1,16 @@
 """Sparse Expansion: one SparseGPT expert per cluster of a layer's inputs, all computed together.
 
-For cluster c, H_c comes from its own tokens alone and its expert is pruned from the original weights (paper, section
-on Sparse Expansion). Projections that share inputs share the router and the Hessians, and run as one matrix.
+For cluster c, H_c comes from its own tokens and its expert is pruned from the original weights (paper, section on
+Sparse Expansion). Projections that share inputs share the router and the Hessians, and run as one matrix.
 
-Where the official code fails on tiny or empty clusters, H_c is here drawn toward the Hessian of all tokens H as the
-cluster gets smaller than the layer is wide:
+The official code takes H_c alone and fails on tiny or empty clusters. Here H_c is drawn toward the Hessian H of all
+tokens, as if in / 4 more tokens, of all kinds, had been added to the cluster:
 
-    H_c' = a H_c + (1 - a) H,   a = min(1, n_c / in)
+    H_c' = a H_c + (1 - a) H,   a = n_c / (n_c + in / 4)
 
 so that an empty cluster gets the expert plain SparseGPT would make. The share `a` is in the result.
+Relative errors of SmolLM2-135M on held-out text, H_c alone / this / H alone: block 15 down at 50 % .032 / .025 / .028, at
+90 % .332 / .280 / .318; block 8 gate and up at 90 % .354 / .337 / .439. On the calibration text it is 5 % worse at 50 %.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class Expansion:
     sizes: tuple[int, ...]
     """Calibration tokens of each expert."""
     own_share: tuple[float, ...]
-    """`a` of each expert: how much of its Hessian is its own; below 1 in clusters smaller than the layer is wide."""
+    """`a` of each expert: how much of its Hessian is its own; the fewer tokens it has, the less."""
     damping: tuple[float, ...]
     """Damping used for each expert."""
 
@@ -193,7 +195,7 @@ class _ExpertMaker:
             result[expert].copy_(weight[:, span].contiguous().T)  # in blocks, if contiguous
 
     def _hessians(self, chunk: slice) -> Tensor:
-        """(experts, in, in) of the chunk's clusters, drawn toward that of all tokens where they are small."""
+        """(experts, in, in) of the chunk's clusters, drawn toward that of all tokens."""
         width = self.inputs.shape[1]
         sizes = self.parts.sizes[chunk]
         matrices = torch.empty(len(sizes), width, width, device=self.inputs.device)
@@ -202,9 +204,7 @@ class _ExpertMaker:
             gram(own, out=matrix).mul_(2.0 / max(size, 1))
         whole = self._whole(matrices, sizes)
         for matrix, size in zip(matrices, sizes, strict=True):
-            share = _own_share(size, width)
-            if share < 1.0:
-                torch.lerp(whole, matrix, share, out=matrix)
+            torch.lerp(whole, matrix, _own_share(size, width), out=matrix)
         return matrices
 
     def _whole(self, matrices: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -216,4 +216,4 @@ class _ExpertMaker:
 
 
 def _own_share(size: int, width: int) -> float:
-    return min(1.0, size / width)
+    return size / (size + width / 4)

@@ -89,7 +89,9 @@ def sweep(
         upper, coupling = _block_factors(lower, here)
         weights = _like(space, "weights", lower, here.stop - start, rows)
         errors = _like(space, "errors", lower, here.stop - start, rows)
-        torch.baddbmm(original[here], coupling, moved[:, :start], alpha=-1, out=weights)
+        weights.copy_(original[here])
+        if start:
+            torch.baddbmm(weights, coupling, moved[:, :start], alpha=-1, out=weights)
         diagonal = lower.diagonal(dim1=1, dim2=2)[:, here].unsqueeze(2)
         columns = _Block(weights, errors, kept[:, here], upper, diagonal)
         if spec.group is None:
