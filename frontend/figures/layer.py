@@ -24,6 +24,8 @@ CHANGES = (
     Metric.ri,
 )
 """What the hover text adds where a pruning and an expansion are chosen."""
+BLANK = [[0.0, "rgba(127,127,127,0.22)"], [1.0, "rgba(127,127,127,0.22)"]]
+"""Cells without a value that can be clicked all the same, on light and dark."""
 CLIP_SHARE = 0.995
 """Colours end at this quantile, so that one extreme neuron does not leave the rest in one colour."""
 
@@ -51,8 +53,11 @@ def _array(values: LayerValues, metric: Metric) -> NDArray[np.float32]:
     return np.asarray([np.nan if v is None else v for v in values.metrics[metric]], dtype=np.float32)
 
 
-def grid_figure(values: LayerValues, colour: Metric) -> go.Figure:
-    """A cell per neuron in the order of the index, row by row; `customdata` is the index and every metric of `values`."""
+def grid_figure(values: LayerValues, colour: Metric, blank: str = "") -> go.Figure:
+    """A cell per neuron in the order of the index, row by row; `customdata` is the index and every metric of `values`.
+
+    blank: why no neuron has a value; cells are then drawn in no colour, and still lead to their neurons.
+    """
     rows, columns = grid_shape(values.neurons)
     metrics = [Metric(name) for name in values.metrics]
     cells = np.full((rows * columns, 1 + len(metrics)), np.nan, dtype=np.float32)
@@ -60,6 +65,8 @@ def grid_figure(values: LayerValues, colour: Metric) -> go.Figure:
     for place, metric in enumerate(metrics, start=1):
         cells[: values.neurons, place] = _array(values, metric)
     shown = cells[:, 1 + metrics.index(colour)].reshape(rows, columns)
+    if blank:
+        shown = np.where(np.isfinite(cells[:, 0]), 1, np.nan).reshape(rows, columns)
     colours = Colours.of(colour, shown, (0.0, CLIP_SHARE))
     low, high = colours.ends
     lines = "".join(
@@ -67,13 +74,15 @@ def grid_figure(values: LayerValues, colour: Metric) -> go.Figure:
         for place, m in enumerate(metrics, start=1)
         if np.isfinite(cells[:, place]).any()
     )
+    lines += f"<br>{blank}" if blank else ""
     figure = go.Figure(
         go.Heatmap(
             z=colours.cells(shown),
             zmin=low,
             zmax=high,
             customdata=cells.reshape(rows, columns, -1),
-            colorscale=colours.scale,
+            colorscale=BLANK if blank else colours.scale,
+            showscale=not blank,
             hoverongaps=False,
             xgap=1 if columns <= 64 else 0,
             ygap=1 if columns <= 64 else 0,

@@ -83,13 +83,13 @@ def _grid(values: LayerValues, colour: Metric, chosen: Chosen) -> Component:
     ]
     if missing:
         body = [undone_metric(missing)]
-    elif undone:
-        words = f"{theme.LABELS[colour]} has no values: this layer is not {' and not '.join(undone)} yet."
-        body = [undone_metric(words)]
     else:
+        blank = f"not {' and not '.join(undone)} yet" if undone else ""
+        words = f" Grey: the layer is {blank}, so {theme.LABELS[colour]} has no values." if blank else ""
+        figure = figures.grid_figure(values, colour, blank)
         body = [
-            graph(ids.LAYER_GRAPH, figures.grid_figure(values, colour), figures.grid_summary(values, colour)),
-            note(_grid_note(colour)),
+            graph(ids.LAYER_GRAPH, figure, figures.grid_summary(values, colour)),
+            note(_grid_note(colour) + words),
         ]
     tools = view_select("colour", "colour", metrics.choices(chosen.kinds), str(colour), wide=True)
     return card("All neurons", *body, tools=tools)

@@ -63,6 +63,7 @@ PLOTS = {
     "map of RI": ids.MAP_GRAPH,
     "layer, expanded": ids.LAYER_GRAPH,
     "neuron, expanded": ids.EXPERTS_GRAPH,
+    "layer, not done": ids.LAYER_GRAPH,
     "neuron, not done": ids.DISTRIBUTION_GRAPH,
 }
 NAMES = (

@@ -297,6 +297,9 @@ def test_layers_not_done_are_hatched_and_lead_to_their_page(board: Dashboard, ma
     board.at(made.served.layer_path(below, made.projection))
     assert "pruning=" in board.page.url
     expect(board.by_id(ids.RESULTS)).to_contain_text("This layer is not expanded yet")
+    board.open(f"{made.served.layer_path(below, made.projection)}{made.query}&colour=ri")
+    assert "not pruned and not expanded yet" in board.click_cell(ids.LAYER_GRAPH, x=2, y=0)
+    board.shows_neuron(made.served.neuron_path(below, made.projection, 2))
 
 
 def test_an_unknown_pruning_in_the_address_is_said(board: Dashboard, made: Made) -> None:

@@ -113,6 +113,16 @@ def test_the_hover_text_names_no_metric_without_values() -> None:
     assert "RI" not in trace.hovertemplate
 
 
+def test_neurons_of_a_layer_not_done_are_blank_and_lead_to_their_pages() -> None:
+    wanted = [str(metric) for metric in layer_figures.wanted(Metric.ri, BOTH)]
+    values = fake.layer_values(0, "up_proj", wanted, True, True)
+    trace = layer_figures.grid_figure(values, Metric.ri, "not pruned yet").data[0]
+    assert not trace.showscale
+    assert len({colour for _, colour in trace.colorscale}) == 1
+    assert np.isfinite(np.asarray(trace.z).reshape(-1)[: values.neurons]).all()
+    assert trace.hovertemplate.endswith("not pruned yet<extra></extra>")
+
+
 def test_only_what_is_chosen_is_asked_for() -> None:
     assert layer_figures.wanted(Metric.wd, ()) == list(layer_figures.HOVER)
     assert Metric.ri not in layer_figures.wanted(Metric.wd, [VariantKind.pruning])

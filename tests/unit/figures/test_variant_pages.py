@@ -140,6 +140,12 @@ def test_a_layer_that_is_not_done_says_so_and_offers_the_form() -> None:
     assert ids.DISTRIBUTION_GRAPH in page  # what there is is shown
 
 
+def test_neurons_of_a_layer_not_done_are_drawn_grey() -> None:
+    page = rendered(f"/runs/{fake.RUN}/layers/2/up_proj?{QUERY}&colour=ri")
+    assert f'"{ids.LAYER_GRAPH}"' in page
+    assert "Grey: the layer is not pruned and not expanded yet, so RI has no values." in page
+
+
 def test_one_of_two_is_shown_when_the_other_is_not_done() -> None:
     client = a_client(prunings=[a_pruning(layers=[])])
     page = rendered(f"{NEURON}?{QUERY}", client)
