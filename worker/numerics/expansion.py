@@ -9,8 +9,8 @@ tokens, as if in / 4 more tokens, of all kinds, had been added to the cluster:
     H_c' = a H_c + (1 - a) H,   a = n_c / (n_c + in / 4)
 
 so that an empty cluster gets the expert plain SparseGPT would make. The share `a` is in the result.
-Relative errors of SmolLM2-135M on held-out text, H_c alone / this / H alone: block 15 down at 50 % .032 / .025 / .028, at
-90 % .332 / .280 / .318; block 8 gate and up at 90 % .354 / .337 / .439. On the calibration text it is 5 % worse at 50 %.
+SmolLM2-135M, relative error on held-out text against H_c alone, mean of 4 blocks: down 18 % less at 50 %, 10 % at 90 %;
+of 5: gate and up 5 % and 4 % less. On the calibration text down 21 % and 4 % more, gate and up 6 % more and 1 % less.
 """
 
 from __future__ import annotations
