@@ -80,7 +80,7 @@ def prepare(settings: Settings) -> torch.device:
             torch.cuda.set_device(device)  # what asks for no index, too, is to stay off the other GPUs
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Deterministic mode would also fill every new tensor: 27 ms for 32 MiB, and nothing is read before it is written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return device
 
 
