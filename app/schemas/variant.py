@@ -129,8 +129,8 @@ class Cluster(BaseModel):
     expert: int = Field(description="The expert's number, from 0.", examples=[3])
     tokens: int = Field(description="Calibration tokens of its cluster.", examples=[512])
     own_share: float = Field(
-        description="How much of its Hessian is its own cluster's; the rest is that of all tokens. Below 1 for "
-        "clusters with fewer tokens than the layer is wide.",
+        description="How much of its Hessian is its own cluster's, n / (n + width / 4) for n tokens; the rest is that of "
+        "all tokens.",
         examples=[0.89],
     )
     damping: float = Field(description="Damping used.", examples=[0.01])
