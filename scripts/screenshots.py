@@ -27,6 +27,11 @@ from frontend import ids, paths
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 WIDTH = 1280
+MOST_KURTOSIS = 10
+SLID_IN = """() => {
+  const form = document.querySelector('.variant-form');
+  return !form || form.closest('.mantine-Drawer-content').getBoundingClientRect().right <= innerWidth;
+}"""
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -53,9 +58,11 @@ def pictures_of(url: str) -> dict[str, Picture]:
         run = next((run for run in client.runs().items if run.state is RunState.finished), None)
         if run is None:
             sys.exit(f"No finished run at {url}: start one with `wasserscope up --explore demo`.")
-        # Of a layer that widens: where the paper looks, and free of the attention sinks that rule some narrowing ones.
+        # Of a layer that widens, where the paper looks, and without the few huge outputs of attention sinks, which would
+        # leave all others in one bin.
         wide = next(p.name for p in run.model.projections if p.out_features > p.in_features)
-        top = client.neurons(run.id, sort="-wd", projection=wide, limit=1).items[0]
+        found = client.neurons(run.id, sort="-wd", projection=wide, limit=500).items
+        top = next((row for row in found if (row.kurtosis or 0) < MOST_KURTOSIS), found[0])
         chosen = changed(client, run.id, top.layer, top.projection)
     place = (run.id, top.layer, top.projection)
     neuron = paths.neuron_path(*place, top.index)
@@ -66,7 +73,11 @@ def pictures_of(url: str) -> dict[str, Picture]:
         ),
         "neuron": Picture(neuron, drawn(ids.DISTRIBUTION_GRAPH)),
         "expanded": Picture(paths.with_query(neuron, chosen), drawn(ids.EXPERTS_GRAPH), height=1440),
-        "form": Picture(neuron, f"#{ids.VARIANT_ESTIMATE} .note", press="Expand…"),
+        "form": Picture(
+            paths.neuron_path(run.id, top.layer - 1 if top.layer else 1, top.projection, top.index),
+            f"#{ids.VARIANT_ESTIMATE} .note",
+            press="Expand…",
+        ),
     }
 
 
@@ -97,6 +108,7 @@ def shoot(browser: Browser, url: str, scheme: Literal["light", "dark"], pictures
             page.wait_for_selector(drawn(ids.DISTRIBUTION_GRAPH), state="attached")
             page.get_by_role("button", name=picture.press).click()
         page.wait_for_selector(picture.wait_for, state="attached")
+        page.wait_for_function(SLID_IN)
         page.screenshot(path=FOLDER / f"{name}-{scheme}.png")
         print(FOLDER / f"{name}-{scheme}.png")
         context.close()
