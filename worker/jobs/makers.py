@@ -103,7 +103,7 @@ class PruningMaker:
                         ("pruned", zero_share(pruned.weight[rows])),
                         ("others", zero_share(pruned.weight[rest])),
                     )
-            zeros = int((pruned.weight == 0).sum())
+            zeros = pruned.weight.numel() - int(torch.count_nonzero(pruned.weight))
             made.append(Made(linear, pruned.weight, zeros, pruned.damping, pruned.dead, sets=sets))
             tell((place + 1) / len(linears))
         return made
@@ -158,7 +158,7 @@ class ExpansionMaker:
             Made(
                 linear,
                 Experts(router, weights),
-                int((weights == 0).sum()),
+                weights.numel() - int(torch.count_nonzero(weights)),
                 max(expansion.damping),
                 clusters=clusters,
                 labels=labels,

@@ -23,14 +23,35 @@ from worker.numerics.router import CentroidRouter, RandomRouter, Router
 
 _PARTS = ("mask", "values", "shape")
 _KEY = "packed"
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Integers of as many bytes."""
+_PICKED = 1 << 18
+"""Elements from which values are picked at a time."""
 
 
 def pack(tensor: Tensor) -> dict[str, Tensor]:
     """`mask` (elements / 8, rounded up) uint8, `values` (non-zeros,) in the tensor's dtype, `shape` int64; on the CPU."""
     flat = tensor.detach().cpu().reshape(-1)
-    kept = flat != 0
-    mask = torch.from_numpy(np.packbits(kept.numpy()))
-    return {"mask": mask, "values": flat[kept], "shape": torch.tensor(tuple(tensor.shape), dtype=torch.int64)}
+    kept = (flat != 0).numpy()
+    # numpy picks values four times as fast as torch, and knows no bfloat16: it sees the bits. Some at a time, since it
+    # makes a list of 64-bit places first.
+    bits = flat.view(_BITS[flat.element_size()]).numpy()
+    picked = np.empty(int(np.count_nonzero(kept)), dtype=bits.dtype)
+    stop = 0
+    for start in range(0, len(bits), _PICKED):
+        here = slice(start, start + _PICKED)
+        part = np.compress(kept[here], bits[here])
+        picked[stop : stop + len(part)] = part
+        stop += len(part)
+    return {
+        "mask": torch.from_numpy(np.packbits(kept)),
+        "values": torch.from_numpy(picked).view(flat.dtype),
+        "shape": torch.tensor(tuple(tensor.shape), dtype=torch.int64),
+    }
+
+
+def _non_zeros(tensor: Tensor) -> int:
+    return int(np.count_nonzero((tensor.detach() != 0).cpu().numpy()))
 
 
 def unpack(parts: Mapping[str, Tensor]) -> Tensor:
@@ -123,7 +144,7 @@ def write(
             specs[name] = spec(tensor)
             continue
         specs[f"{name}.mask"] = ("U8", ((tensor.numel() + 7) // 8,))
-        specs[f"{name}.values"] = (NAMES[tensor.dtype], (int(torch.count_nonzero(tensor)),))
+        specs[f"{name}.values"] = (NAMES[tensor.dtype], (_non_zeros(tensor),))
         specs[f"{name}.shape"] = ("I64", (tensor.dim(),))
     writer = TensorWriter(stream, specs, {**(metadata or {}), _KEY: json.dumps(names)})
     for name, tensor in tensors.items():
