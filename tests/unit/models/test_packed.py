@@ -136,7 +136,8 @@ def test_memory_is_the_blob_and_a_tensor() -> None:
         blob = to_bytes(tensors, names)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 1.25 * len(blob) + 2 * (4 << 20)  # the blob with a stream's spare room, two packed tensors
+        # The blob with a stream's spare room, and two packed tensors.
+        assert peak < 1.25 * len(blob) + 2 * (4 << 20)
         assert len(blob) > size
 
 
