@@ -90,7 +90,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", default=str(ROOT / ".results"), help="Folder that keeps what was made.")
     parser.add_argument("--out", default=str(ROOT / "docs" / "results.md"))
-    parser.add_argument("--only", default="", help="Rows whose amount and name contain this.")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="Rows whose amount and name contain one of these."
+    )
     parser.add_argument("--one", nargs=2, metavar=("RUN", "VARIANT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -99,7 +101,9 @@ def main() -> int:
     if options.one:
         return _make(*options.one, settings, store, device)
     run = _run(settings, store, device)
-    rows = {key: value for key, value in plan().items() if options.only in " ".join(key)}
+    rows = {
+        key: value for key, value in plan().items() if any(part in " ".join(key) for part in options.only)
+    }
     made = {key: _measured(run, value, settings, store) for key, value in rows.items()}
     request = EvaluationRequest(variants=list(dict.fromkeys(variant for variant, _ in made.values())))
     evaluation = store.evaluations.create(run, request)
