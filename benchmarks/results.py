@@ -203,6 +203,9 @@ def _page(
         weights = sum(r.weights * max(1, len(r.clusters)) - r.zeros for r in results)
         share = weights / sum(r.weights for r in results)
         lines.append(_row(amount, name, found[variant], measure, share, OFFICIAL.get((amount, name), "")))
+    left_out = [" ".join(key) for key in plan() if key not in made]
+    if left_out:
+        lines += ["", f"Rows that were not asked for this time: {', '.join(left_out)}."]
     lines += [
         "",
         "*Random clusters* is the control that tells clustering from having more weights: 16 experts on clusters of the "
