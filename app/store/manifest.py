@@ -114,8 +114,3 @@ class EvaluationResult(BaseModel):
     tokens: int
     windows: int
     seconds: float
-
-
-def digest(text: bytes) -> str:
-    """Short identity of a manifest's bytes."""
-    return hashlib.sha256(text).hexdigest()[:16]

@@ -6,8 +6,8 @@ at once, and of two that write the same one both write the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,8 +66,6 @@ class LayerArtifacts:
     """(neurons, experts) float32; NaN for clusters without a WD."""
     labels: np.ndarray[Any, Any] | None = None
     """(tokens,): expert of each calibration token."""
-    extra: Mapping[str, bytes] = field(default_factory=dict)
-    """Further files, by name."""
 
 
 class Variants:
@@ -173,9 +171,11 @@ class Variants:
 
         Raises NotFound for blocks or projections that the model does not have.
         """
-        model, done = self._runs.record(run).model, self.done(run, variant)
-        wanted = covered(self._runs, run, coverage)
-        names = [p.name for p in model.projections]
+        return self.left(run, variant, covered(self._runs, run, coverage))
+
+    def left(self, run: str, variant: str, wanted: Mapping[int, Collection[str]]) -> dict[int, list[str]]:
+        """What of the projections `wanted` of each block is not done, both in the model's order."""
+        names, done = [p.name for p in self._runs.record(run).model.projections], self.done(run, variant)
         left = {
             layer: [name for name in names if name in wanted[layer] and (layer, name) not in done]
             for layer in sorted(wanted)
@@ -226,8 +226,6 @@ class Variants:
         ):
             for part, data in zarrays.encode(values).items() if values is not None else ():
                 write(f"{array}/{part}", data)
-        for name, data in artifacts.extra.items():
-            write(name, data)
         manifest = LayerManifest(result=result, files=files)
         key = keys.variant_layer(run, variant, layer, projection, "manifest.json")
         self._files.write(key, manifest.model_dump_json(indent=1).encode())

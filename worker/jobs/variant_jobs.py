@@ -16,10 +16,10 @@ from torch import Tensor
 
 from app.schemas.expansion import ExpansionSettings
 from app.schemas.pruning import PruningSettings
-from app.schemas.variant import LayerResult
+from app.schemas.variant import Coverage, LayerResult
 from app.settings import Settings
 from app.store import Store
-from app.store.variants import LayerArtifacts
+from app.store.variants import LayerArtifacts, covered
 from worker import device as devices
 from worker.jobs import session as sessions
 from worker.jobs import weights_file
@@ -75,24 +75,13 @@ def change_run(
     """
     progress.check()
     record = store.variants.record(run, variant)
-    left = _missing(run, variant, todo, store)
+    left = store.variants.left(run, variant, covered(store, run, Coverage()) if todo is None else todo)
     if not left:
         progress.log("every layer is done already; nothing is computed again")
         return
     with sessions.guarded(store.record(run), settings, device):
         session = Session.open(run, settings, store, device, progress)
         VariantJob(session, variant, record.settings, maker_of(record.settings, run, store)).go(left)
-
-
-def _missing(run: str, variant: str, todo: Todo | None, store: Store) -> dict[int, list[str]]:
-    model, done = store.record(run).model, store.variants.done(run, variant)
-    names = [projection.name for projection in model.projections]
-    wanted = dict.fromkeys(range(model.blocks), names) if todo is None else todo
-    left = {
-        layer: [name for name in names if name in wanted[layer] and (layer, name) not in done]
-        for layer in sorted(wanted)
-    }
-    return {layer: missing for layer, missing in left.items() if missing}
 
 
 @dataclass
