@@ -150,6 +150,9 @@ def explain(error: WasserscopeError, console: Console) -> None:
     console.print(
         f"{error.title}: {error.detail}", style="bold red", markup=False, highlight=False, soft_wrap=True
     )
+    for one in error.errors:
+        if one.message != error.detail:
+            console.print(f"{one.field}: {one.message}", markup=False, highlight=False, soft_wrap=True)
     if error.hint:
         console.print(error.hint, markup=False, highlight=False, soft_wrap=True)
 

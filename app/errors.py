@@ -2,12 +2,23 @@
 
 Raised anywhere (service, store, worker, client) and translated once: by the API into `application/problem+json`
 (RFC 9457), by a worker into the `problem` of its job, by the command line into a sentence and an exit code.
-`detail` says what happened, `hint` what to do about it.
+`detail` says what happened, `hint` what to do about it, `errors` which fields of the request it is about.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """What is wrong with one field of a request; `field` is dotted, as `body.tokens`."""
+
+    field: str
+    message: str
 
 
 class WasserscopeError(Exception):
@@ -17,10 +28,16 @@ class WasserscopeError(Exception):
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
 
-    def __init__(self, detail: str, *, hint: str = "") -> None:
+    def __init__(self, detail: str, *, hint: str = "", errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
         self.detail = detail
         self.hint = hint
+        self.errors = tuple(errors)
+
+    def at(self, *fields: str) -> Self:
+        """The same error, about these fields; one that knows its fields already stays as it is."""
+        self.errors = self.errors or tuple(FieldError(field, self.detail) for field in fields)
+        return self
 
 
 class InvalidRequest(WasserscopeError):
@@ -149,12 +166,25 @@ class ApiUnreachable(WasserscopeError):
     status, code, title = 503, "api-unreachable", "The API cannot be reached"
 
 
-def error_from_code(code: str, detail: str, *, hint: str = "") -> WasserscopeError:
+@contextlib.contextmanager
+def about(field: str) -> Iterator[None]:
+    """Whatever is raised within is about `field` of the request, unless it says otherwise."""
+    try:
+        yield
+    except WasserscopeError as error:
+        if error.status < 500 or isinstance(error, HubUnreachable):
+            error.at(field)
+        raise
+
+
+def error_from_code(
+    code: str, detail: str, *, hint: str = "", errors: Sequence[FieldError] = ()
+) -> WasserscopeError:
     """Rebuild the exception of a problem's `code`; the root class when the code is unknown."""
     stack: list[type[WasserscopeError]] = [WasserscopeError]
     while stack:
         cls = stack.pop()
         if cls.code == code:
-            return cls(detail, hint=hint)
+            return cls(detail, hint=hint, errors=errors)
         stack.extend(cls.__subclasses__())
-    return WasserscopeError(detail, hint=hint)
+    return WasserscopeError(detail, hint=hint, errors=errors)

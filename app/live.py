@@ -69,7 +69,8 @@ class LiveKeys:
     queue: str
 
     def facts(self, job: str) -> str:
-        """Hash of what stays the same about a job: kind, run, subject, title, parts, created_at; from the service."""
+        """Hash of what stays the same about a job: kind, run, subject, title, parts, created_at, blocks; from the
+        service."""
         return f"{self.queue}:facts:{job}"
 
     def job(self, part: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +13,6 @@ from app.schemas.pruning import Method, PruningRequest
 from app.schemas.variant import SparsitySettings, VariantKind
 
 NEEDED = "A value is needed."
-DOMAIN = (
-    (re.compile(r"groups of|N:M|is no pattern"), "pattern"),
-    (re.compile(r"experts were asked"), "experts"),
-    (re.compile(r"^A reduction"), "reduction"),
-    (re.compile(r"propagate"), "propagate"),
-)
-"""What the service says of a field that does not fit the run, and the field."""
 
 
 class FormErrors(Exception):
@@ -88,8 +80,9 @@ def pruning_like(request: ExpansionRequest) -> PruningRequest:
 
 def fields_of(error: WasserscopeError) -> dict[str, str]:
     """The fields that a refusal of the service is about, with what is said of each; empty when it is about none."""
-    named = re.findall(r"(?:^|; )body\.(\w+)[^:;]*: ([^;]+)", error.detail)
-    if named:
-        return dict(named)
-    words = f"{error.detail} {error.hint}".strip()
-    return next(({field: words} for pattern, field in DOMAIN if pattern.search(error.detail)), {})
+    found: dict[str, str] = {}
+    for one in error.errors:
+        own = one.message == error.detail  # then what to do about it belongs to this field
+        words = f"{error.detail} {error.hint}".strip() if own else one.message
+        found.setdefault(one.field.removeprefix("body."), words)
+    return found

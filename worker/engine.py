@@ -4,13 +4,14 @@ What differs from `rq.SpawnWorker`, and why:
 - The job's process is `python -m worker.horse`; RQ would put the Redis URL, password and all, on its command line.
 - Heartbeats every 5 s that count for 20 s, instead of 60 s and minutes: a dead worker's job is soon taken up again.
 - A job's own failure is final, a lost process is retried: RQ's retries do not tell them apart.
-- A cancelled job ends as stopped, not as failed.
+- A cancelled job ends as stopped, not as failed, and only once its process is gone: then the device is free.
 - SIGTERM kills the job's process and puts the job back in front of the queue: it goes on where it stopped.
 - Redis going away does not end the job that is running.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -47,6 +48,9 @@ JOB_ENVIRONMENT = {
 }
 """Defaults of a job's process: without them its libraries reserve gigabytes of addresses that they never use, which
 `memory_limit_mebibytes` would count."""
+
+CANCELLED_STATUS = 75
+"""Exit status of a job's process that stopped because it was cancelled."""
 
 _GONE = (RedisConnectionError, RedisTimeoutError)
 
@@ -148,9 +152,11 @@ class Engine(SpawnWorker):  # type: ignore[misc]
 
     def handle_work_horse_killed(self, job: Any, retpid: int, ret_val: int, rusage: Any) -> None:
         """The job's process died without a word. What comes of the job is decided here."""
-        if self.connection.exists(self.keys.cancel(job.id)):
+        stopped = ret_val is not None and os.waitstatus_to_exitcode(ret_val) == CANCELLED_STATUS
+        if stopped or self.connection.exists(self.keys.cancel(job.id)):
             self._stopped_job_id = job.id  # makes RQ mark it stopped
-            self.tell(job.id, "cancelled: the process had to be killed")
+            how = "its process has ended" if stopped else "its process had to be killed"
+            self.tell(job.id, f"cancelled: {how}; {self.about['device']} is free")
         elif self.stopping:
             job.retries_left = (job.retries_left or 0) + 1  # this one does not count
             job.enqueue_at_front_on_retry = True
@@ -159,11 +165,13 @@ class Engine(SpawnWorker):  # type: ignore[misc]
             self._lost(job, f"The job's process {_how(ret_val)}.")
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
-        """In the job's process: the job raised."""
+        """In the job's process: the job raised. One that was cancelled ends its process here: the job counts as cancelled
+        when the worker has seen that, and no sooner.
+        """
         if isinstance(exc_info[1], JobCancelled):
-            self._stopped_job_id = job.id
-            self.tell(job.id, "cancelled")
-            return
+            self.tell(job.id, "stopping: cancel was asked for")
+            logging.shutdown()
+            os._exit(CANCELLED_STATUS)
         super().handle_exception(job, *exc_info)
 
     def handle_job_failure(self, job: Any, *args: Any, **kwargs: Any) -> None:

@@ -44,7 +44,7 @@ def whole_if_propagated(settings: PruningSettings | ExpansionSettings, coverage:
             f"propagate goes through the whole model in sequence, and {' and '.join(named)} name a part of it.",
             hint=f"Leave out {' and '.join(named)}, or set propagate to false: each layer is then calibrated on the "
             "dense model's inputs.",
-        )
+        ).at("body.propagate")
 
 
 def fits_widths(
@@ -59,14 +59,14 @@ def fits_widths(
             f"{settings.experts:,} experts were asked for and the run has {tokens:,} tokens: an expert needs at least "
             "one.",
             hint=f"Set experts to {tokens:,} or less; 16 is usual. Or explore more tokens.",
-        )
+        ).at("body.experts")
     narrowest = min(covered, key=lambda projection: projection.in_features)
     if settings.reduction > narrowest.in_features:
         raise InvalidRequest(
             f"A reduction by {settings.reduction:,} leaves nothing of the inputs of {narrowest.name}, which are "
             f"{narrowest.in_features:,} wide.",
             hint=f"Set reduction to {narrowest.in_features:,} or less; 32 is usual.",
-        )
+        ).at("body.reduction")
 
 
 def _divides(pattern: tuple[int, int] | None, covered: Sequence[Projection]) -> None:
@@ -84,7 +84,7 @@ def _divides(pattern: tuple[int, int] | None, covered: Sequence[Projection]) -> 
     raise InvalidRequest(
         f"The rows of {unfit[0].name}, {unfit[0].in_features:,} weights each, do not fall into groups of {group:,}.",
         hint=f"The nearest M of N:M that divides {widths} is {nearest:,}.",
-    )
+    ).at("body.pattern")
 
 
 def _divisors(number: int) -> set[int]:
@@ -132,6 +132,19 @@ def idle_run(service: Service, run: str) -> None:
         return
     for job in _at_work(service.queue, run):
         raise busy(job, run)
+
+
+def repeatable(service: Service, job: Job) -> None:
+    """Raise NotFound when what a job worked on was deleted, Conflict while another one stands in its way."""
+    service.store.record(job.run)
+    if job.kind == "evaluate":
+        service.store.evaluations.get(job.run, job.subject or "")
+    elif job.subject is not None:
+        service.store.variants.record(job.run, job.subject)
+    if job.kind == "export":
+        for other in _at_work(service.queue, job.run):
+            if other.subject == job.subject and other.id != job.id:
+                raise busy(other, job.subject or "")
 
 
 def busy(job: Job, what: str) -> Conflict:

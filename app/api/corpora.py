@@ -44,9 +44,9 @@ def corpus_of(service: Service, name: str, tokens: int, seen: int = 0) -> tuple[
             raise CorpusError(
                 f"{title} has {size:,} bytes: its last {tokens:,} tokens overlap the {seen:,} that the run has seen.",
                 hint="Ask for fewer tokens or name another corpus: held-out text must not overlap the run's.",
-            )
+            ).at("body.tokens")
         raise CorpusError(
             f"{title} has {size:,} bytes, so it cannot have the {tokens:,} tokens that were asked for.",
             hint="Ask for fewer tokens or take a longer text; English has about four characters a token.",
-        )
+        ).at("body.tokens")
     return title, catalog.corpus_fingerprint(text)

@@ -18,11 +18,13 @@ from app.api.deps import (
     live_queue,
 )
 from app.api.models import check_tokens, check_window
+from app.api.pace import pace
 from app.api.problems import answers
-from app.errors import Conflict, InvalidRequest, ModelError, QueueUnavailable
+from app.errors import Conflict, InvalidRequest, ModelError, QueueUnavailable, about
 from app.queue import JobQueue, Work
 from app.schemas.evaluation import Evaluation, EvaluationRequest, EvaluationSubmitted
 from app.schemas.job import Job
+from app.schemas.model import Estimate
 from app.schemas.page import Page
 from app.store.manifest import RunRecord
 
@@ -51,6 +53,15 @@ def submit(
     made, job = _submit(service, queue, run, request, fingerprint)
     accept(http, response, job)
     return EvaluationSubmitted(evaluation=_with_job(service, made), job=job)
+
+
+@router.post("/estimate", operation_id="estimateEvaluation", responses=answers(404, 409, 413, 422, 502))
+def estimate(service: ServiceDep, run: RunName, request: EvaluationRequest) -> Estimate:
+    """What an evaluation would take: memory, store, time. Nothing is written or queued."""
+    _check(service, run, request)
+    variants = [service.store.variants.record(run, variant).settings for variant in request.variants]
+    model = service.store.record(run).model
+    return catalog.estimate_evaluation(model, variants, request.tokens, pace(service))
 
 
 @router.get("", operation_id="listEvaluations", responses=answers(404, 422))
@@ -110,18 +121,19 @@ def _check(service: Service, run: str, request: EvaluationRequest) -> str:
             raise Conflict(
                 f"No layer of '{variant}' is done yet: it would be the dense model.",
                 hint="Wait for its job, or submit it again to go on.",
-            )
+            ).at("body.variants")
         checks.unchanging(service, run, variant)
     if request.tokens < request.window:
         raise InvalidRequest(
             f"{request.tokens:,} tokens do not fill one window of {request.window:,}.",
             hint="Ask for more tokens, or set window to as many or fewer.",
-        )
+        ).at("body.window")
     check_tokens(service, request.tokens)
     _check_model(service, record, request.window)
     corpus = request.corpus or record.request.corpus
     seen = facts.tokens if corpus == record.request.corpus else 0
-    _, fingerprint = corpus_of(service, corpus, request.tokens, seen)
+    with about("body.corpus"):
+        _, fingerprint = corpus_of(service, corpus, request.tokens, seen)
     return fingerprint
 
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app.api.deps import JobName, QueueDep, WindowDep
+from app.api import checks
+from app.api.deps import JobName, QueueDep, ServiceDep, WindowDep, accept
 from app.api.problems import answers
 from app.errors import NotFound, QueueUnavailable
 from app.queue import JobQueue, Kind
@@ -65,10 +66,22 @@ def one(queue: QueueDep, job: JobName) -> Job:
 
 @router.post("/{job}/cancel", operation_id="cancelJob", responses=answers(404, 409, 422))
 def cancel(queue: QueueDep, job: JobName) -> Job:
-    """Ask a job to stop: a queued one at once, a running one at its next batch, killed when that takes too long.
-    Finished blocks are kept.
+    """Ask a job to stop: a queued one at once, a running one at its next batch, killed when that takes longer than
+    WASSERSCOPE_CANCEL_GRACE_SECONDS. Until its process is gone it is `running` with `cancelling`; `cancelled` means that
+    its device is free. Finished blocks are kept.
     """
     return queue.cancel(job)
+
+
+@router.post("/{job}/retry", operation_id="retryJob", status_code=202, responses=answers(404, 409, 422))
+def retry(service: ServiceDep, queue: QueueDep, job: JobName, http: Request, response: Response) -> Job:
+    """Try a failed or cancelled job again: the same work under the same id, at the end of the queue. Blocks and layers
+    that are finished are kept, and its log begins anew. 409 while it waits, runs, or after it has finished.
+    """
+    checks.repeatable(service, queue.get(job))
+    made = queue.retry(job)
+    accept(http, response, made)
+    return made
 
 
 @router.get("/{job}/log", operation_id="getJobLog", responses=answers(404, 422))

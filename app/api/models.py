@@ -8,7 +8,7 @@ from app import catalog
 from app.api.deps import Service, ServiceDep, SettingsDep
 from app.api.pace import pace
 from app.api.problems import answers
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, about
 from app.schemas.model import Estimate, InspectRequest, ModelInspection, ModelSources
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -24,7 +24,8 @@ def models(settings: SettingsDep) -> ModelSources:
 def inspect(service: ServiceDep, request: InspectRequest) -> ModelInspection:
     """A model's blocks, layers and shapes, and what a run would take; no weights are loaded."""
     check_tokens(service, request.tokens)
-    inspection = catalog.inspect_model(catalog.resolve(request.model, service.settings))
+    with about("body.model"):
+        inspection = catalog.inspect_model(catalog.resolve(request.model, service.settings))
     check_window(inspection, request.window)
     return inspection.model_copy(
         update={"estimate": estimate(service, inspection, request.tokens, request.window)}
@@ -44,7 +45,7 @@ def check_tokens(service: Service, tokens: int) -> None:
         raise InvalidRequest(
             f"{tokens:,} tokens were asked for; a run may have at most {most:,}.",
             hint="Ask for fewer, or raise WASSERSCOPE_MAX_TOKENS.",
-        )
+        ).at("body.tokens")
 
 
 def check_window(inspection: ModelInspection, window: int) -> None:
@@ -54,4 +55,4 @@ def check_window(inspection: ModelInspection, window: int) -> None:
             f"A window of {window:,} tokens is longer than the context of {inspection.title}, "
             f"which is {inspection.context_length:,} tokens.",
             hint=f"Set window to {inspection.context_length:,} or less; tokens may be as many as you like.",
-        )
+        ).at("body.window")

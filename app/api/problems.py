@@ -10,8 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from app.errors import InvalidRequest, NotFound, TooLarge, Unauthorized, WasserscopeError
-from app.schemas.problem import FieldProblem, Problem
+from app.errors import FieldError, InvalidRequest, NotFound, TooLarge, Unauthorized, WasserscopeError
+from app.schemas.problem import Problem
 
 MEDIA_TYPE = "application/problem+json"
 _REFERENCE = {"schema": {"$ref": "#/components/schemas/Problem"}}
@@ -44,9 +44,9 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def response(error: WasserscopeError, errors: list[FieldProblem] | None = None) -> Response:
+def response(error: WasserscopeError) -> Response:
     """The answer that tells of `error`."""
-    problem = Problem.of(error, errors)
+    problem = Problem.of(error)
     return Response(problem.model_dump_json(), status_code=error.status, media_type=MEDIA_TYPE)
 
 
@@ -62,15 +62,12 @@ def install(api: FastAPI) -> None:
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         fields = [
-            FieldProblem(
-                field=".".join(str(part) for part in item["loc"]),
-                message=item["msg"].removeprefix("Value error, "),
-            )
+            FieldError(".".join(str(part) for part in item["loc"]), item["msg"].removeprefix("Value error, "))
             for item in error.errors()
         ]
         names = ", ".join(sorted({item.field for item in fields}))
         hint = "The fields and their limits are described in /api/docs."
-        return response(InvalidRequest(f"Not valid: {names}.", hint=hint), fields)
+        return response(InvalidRequest(f"Not valid: {names}.", hint=hint, errors=fields))
 
     @api.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:

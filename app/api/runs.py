@@ -24,7 +24,7 @@ from app.api.deps import (
 )
 from app.api.models import check_tokens, check_window
 from app.api.problems import answers
-from app.errors import NotFound, QueueUnavailable
+from app.errors import NotFound, QueueUnavailable, about
 from app.queue import explore_work
 from app.schemas.job import Job, JobState
 from app.schemas.layer import LayerSummary, LayerValues, Metric, RunMap
@@ -57,9 +57,11 @@ def submit(service: ServiceDep, request: RunRequest, http: Request, response: Re
     joined, an interrupted one goes on where it stopped. `Location` is the job's address.
     """
     check_tokens(service, request.tokens)
-    inspection = catalog.inspect_model(catalog.resolve(request.model, service.settings))
+    with about("body.model"):
+        inspection = catalog.inspect_model(catalog.resolve(request.model, service.settings))
     check_window(inspection, request.window)
-    title, fingerprint = corpus_of(service, request.corpus, request.tokens)
+    with about("body.corpus"):
+        title, fingerprint = corpus_of(service, request.corpus, request.tokens)
     run = keys.run_id(request, inspection.title, inspection.fingerprint, fingerprint)
     if service.store.manifest(run) is not None:
         response.status_code = 200

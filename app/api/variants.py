@@ -76,6 +76,7 @@ class Plan:
             title=self.title,
             parts=tuple((self.run, self.variant, part) for part in parts),
             key="" if self.whole else _digest(self.wanted),
+            blocks=tuple(len(self.missing if part is None else part) for part in parts),
         )
 
     def parts(self, workers: int) -> int:

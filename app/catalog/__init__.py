@@ -3,6 +3,7 @@
 from app.catalog.causal import check_causal
 from app.catalog.checkpoint import Checkpoint, resolve
 from app.catalog.estimate import estimate
+from app.catalog.estimate_evaluation import estimate_evaluation
 from app.catalog.estimate_variant import Pace, estimate_variant
 from app.catalog.inspection import inspect_model
 from app.catalog.sources import model_sources
@@ -16,6 +17,7 @@ __all__ = [
     "corpus_fingerprint",
     "corpus_text",
     "estimate",
+    "estimate_evaluation",
     "estimate_variant",
     "inspect_model",
     "model_sources",

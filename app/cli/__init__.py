@@ -31,6 +31,7 @@ for command in (
     variants.expansions,
     jobs.jobs,
     jobs.cancel,
+    jobs.retry,
     instance.doctor,
 ):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""Commands about jobs: listed, cancelled."""
+"""Commands about jobs: listed, cancelled, tried again."""
 
 from __future__ import annotations
 
@@ -30,3 +30,9 @@ def cancel(job: Annotated[str, typer.Argument(help="The job's id.")], url: Url =
     with base.client(Settings(), url) as client:
         ended = show.follow(client, client.cancel(job), err)
         out.print(f"{ended.id}: {ended.state}", highlight=False)
+
+
+def retry(job: Annotated[str, typer.Argument(help="The job's id.")], url: Url = None) -> None:
+    """Try a failed or cancelled job again and follow it; it goes on where it stopped."""
+    with base.client(Settings(), url) as client:
+        base.follow(client, client.retry(job), quiet=False)

@@ -194,6 +194,10 @@ class AsyncClient:
         """Perplexity of the dense model and of variants: start, join, or get what is finished."""
         return await self._send(Calls.evaluate(run, request))
 
+    async def estimate_evaluation(self, run: str, request: EvaluationRequest) -> Estimate:
+        """What an evaluation would take."""
+        return await self._send(Calls.estimate_evaluation(run, request))
+
     async def evaluations(self, run: str, *, limit: int = 50, offset: int = 0) -> Page[Evaluation]:
         """Evaluations of a run, the newest first."""
         return await self._send(Calls.evaluations(run, limit, offset))
@@ -226,6 +230,10 @@ class AsyncClient:
     async def cancel(self, job: str) -> Job:
         """Ask a job to stop."""
         return await self._send(Calls.cancel(job))
+
+    async def retry(self, job: str) -> Job:
+        """Try a failed or cancelled job again; what is finished is kept."""
+        return await self._send(Calls.retry(job))
 
     async def log(self, job: str) -> JobLog:
         """What a job wrote."""

@@ -196,6 +196,10 @@ class Client:
         """Perplexity of the dense model and of variants: start, join, or get what is finished."""
         return self._send(Calls.evaluate(run, request))
 
+    def estimate_evaluation(self, run: str, request: EvaluationRequest) -> Estimate:
+        """What an evaluation would take."""
+        return self._send(Calls.estimate_evaluation(run, request))
+
     def evaluations(self, run: str, *, limit: int = 50, offset: int = 0) -> Page[Evaluation]:
         """Evaluations of a run, the newest first."""
         return self._send(Calls.evaluations(run, limit, offset))
@@ -228,6 +232,10 @@ class Client:
     def cancel(self, job: str) -> Job:
         """Ask a job to stop."""
         return self._send(Calls.cancel(job))
+
+    def retry(self, job: str) -> Job:
+        """Try a failed or cancelled job again; what is finished is kept."""
+        return self._send(Calls.retry(job))
 
     def log(self, job: str) -> JobLog:
         """What a job wrote."""

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from app.errors import ApiUnreachable, WasserscopeError, error_from_code
+from app.errors import ApiUnreachable, WasserscopeError
 from app.schemas.corpus import Corpus, CorpusText
 from app.schemas.distribution import NeuronDistributions
 from app.schemas.evaluation import Evaluation, EvaluationRequest, EvaluationSubmitted
@@ -212,6 +212,10 @@ class Calls:
         return Call("POST", f"/runs/{run}/evaluations", EvaluationSubmitted, body=request)
 
     @staticmethod
+    def estimate_evaluation(run: str, request: EvaluationRequest) -> Call[Estimate]:
+        return Call("POST", f"/runs/{run}/evaluations/estimate", Estimate, body=request)
+
+    @staticmethod
     def evaluations(run: str, limit: int, offset: int) -> Call[Page[Evaluation]]:
         return Call("GET", f"/runs/{run}/evaluations", Page[Evaluation], {"limit": limit, "offset": offset})
 
@@ -236,6 +240,10 @@ class Calls:
         return Call("POST", f"/jobs/{job}/cancel", Job)
 
     @staticmethod
+    def retry(job: str) -> Call[Job]:
+        return Call("POST", f"/jobs/{job}/retry", Job)
+
+    @staticmethod
     def log(job: str) -> Call[JobLog]:
         return Call("GET", f"/jobs/{job}/log", JobLog)
 
@@ -249,8 +257,7 @@ def error_of(answer: httpx.Response) -> WasserscopeError:
             f"{answer.request.url} answered {answer.status_code} without a problem: {answer.text[:200]}",
             hint="Is this the address of a Wasserscope?",
         )
-    detail = "; ".join([problem.detail, *(f"{part.field}: {part.message}" for part in problem.errors)])
-    return error_from_code(problem.code, detail, hint=problem.hint)
+    return problem.to_error()
 
 
 def headers(token: str | None) -> dict[str, str]:

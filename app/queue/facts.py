@@ -21,11 +21,14 @@ class Facts:
     title: str
     parts: int
     created_at: datetime
+    blocks: tuple[int, ...] = ()
+    """Blocks of each part; empty where nobody knows before it starts."""
 
     @classmethod
     def of(cls, work: Work, now: datetime) -> Facts:
         """The facts of work that is submitted `now`."""
-        return cls(work.job_id, work.kind, work.run, work.subject, work.title, len(work.parts), now)
+        parts = len(work.parts)
+        return cls(work.job_id, work.kind, work.run, work.subject, work.title, parts, now, work.blocks)
 
     @classmethod
     def read(cls, job: str, raw: Mapping[str, str]) -> Facts | None:
@@ -40,6 +43,7 @@ class Facts:
             title=raw["title"],
             parts=int(raw["parts"]),
             created_at=datetime.fromtimestamp(float(raw["created_at"]), UTC),
+            blocks=tuple(int(count) for count in raw.get("blocks", "").split()),
         )
 
     def fields(self) -> dict[str, str]:
@@ -51,6 +55,7 @@ class Facts:
             "title": self.title,
             "parts": str(self.parts),
             "created_at": repr(self.created_at.timestamp()),
+            "blocks": " ".join(map(str, self.blocks)),
         }
 
     @property

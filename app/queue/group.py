@@ -27,8 +27,11 @@ def joint_state(states: Sequence[JobState]) -> JobState:
     return JobState.finished
 
 
-def whole(parts: Sequence[Job]) -> Job:
-    """The job that consists of `parts`, one or more, each seen as if it were the whole."""
+def whole(parts: Sequence[Job], blocks: Sequence[int] = ()) -> Job:
+    """The job that consists of `parts`, one or more, each seen as if it were the whole.
+
+    blocks: how many blocks each part works on, where that was known when the job was submitted.
+    """
     if len(parts) == 1:
         return parts[0]
     state = joint_state([part.state for part in parts])
@@ -37,7 +40,7 @@ def whole(parts: Sequence[Job]) -> Job:
     return parts[0].model_copy(
         update={
             "state": state,
-            "progress": _progress(state, parts),
+            "progress": _progress(state, parts, blocks or [None] * len(parts)),
             "place": _of(min, (part.place for part in parts)),
             "worker": seen[0].worker if seen else None,
             "device": seen[0].device if seen else None,
@@ -65,16 +68,41 @@ def merged_log(logs: Sequence[Sequence[str]]) -> list[str]:
     return [line for _, line in lines][-LOG_LINES:]
 
 
-def _progress(state: JobState, parts: Sequence[Job]) -> Progress:
+def _progress(state: JobState, parts: Sequence[Job], asked: Sequence[int | None]) -> Progress:
+    """Of all parts together: a part counts by its blocks, or as the others where those of one are not known."""
     shown = [part.progress for part in parts]
+    # A part that was tried before has fewer blocks left than were asked for, and says so.
+    blocks = [p.blocks if p.blocks is not None else count for p, count in zip(shown, asked, strict=True)]
+    known = all(count is not None for count in blocks)
+    weights = [float(count or 0) for count in blocks] if known and any(blocks) else [1.0] * len(parts)
     return Progress(
         phase=_phase(state, parts),
-        fraction=sum(progress.fraction for progress in shown) / len(shown),
-        block=_of(sum, (progress.block for progress in shown)),
-        blocks=_of(sum, (progress.blocks for progress in shown)),
+        fraction=min(1.0, sum(w * p.fraction for w, p in zip(weights, shown, strict=True)) / sum(weights)),
+        block=_of(sum, (_blocks_done(part, count) for part, count in zip(parts, blocks, strict=True))),
+        blocks=_of(sum, blocks),
         tokens_per_second=_of(sum, (progress.tokens_per_second for progress in shown)),
-        eta_seconds=_of(max, (progress.eta_seconds for progress in shown)),
+        eta_seconds=_eta(parts, weights),
     )
+
+
+def _blocks_done(part: Job, blocks: int | None) -> int | None:
+    return blocks if part.state is JobState.finished else part.progress.block
+
+
+def _eta(parts: Sequence[Job], weights: Sequence[float]) -> float | None:
+    """Until the last part ends: the longest of those that run, or where others wait for them, all that is left at the
+    pace of those that run. None where none of them knows yet.
+    """
+    left = {
+        number: weight * (1 - part.progress.fraction)
+        for number, (part, weight) in enumerate(zip(parts, weights, strict=True))
+        if not part.state.final
+    }
+    etas = {number: parts[number].progress.eta_seconds for number in left}
+    paces = [left[number] / eta for number, eta in etas.items() if eta]
+    if not paces or not sum(paces):
+        return None
+    return max(*(eta for eta in etas.values() if eta), sum(left.values()) / sum(paces))
 
 
 def _phase(state: JobState, parts: Sequence[Job]) -> str:

@@ -138,6 +138,19 @@ class JobQueue:
             settle(self._redis, self._keys, job_id, self._settings.job_ttl_seconds)
         return self.get(job_id)
 
+    def retry(self, job_id: str) -> Job:
+        """Queue the work of a failed or cancelled job again; it goes on where it stopped, under the same id. Raises
+        NotFound, and Conflict when it has not ended so.
+        """
+        with self._reachable():
+            entry = self._entry(job_id)
+            if entry.state not in {JobState.failed, JobState.cancelled}:
+                raise Conflict(
+                    f"Job '{job_id}' is {entry.state}.", hint="Only failed or cancelled jobs are tried again."
+                )
+            work = entry.work()
+        return self.submit(work)
+
     def log(self, job_id: str) -> JobLog:
         """What the job wrote, the parts of several together in the order of time; the last lines of it when it is long.
         Raises NotFound.

@@ -10,10 +10,12 @@ import rq
 from rq.exceptions import NoSuchJobError
 from rq.serializers import JSONSerializer
 
+from app.errors import Conflict
 from app.live import LOG_LINES, LiveKeys, decoded
 from app.queue.facts import Facts
 from app.queue.group import joint_state, merged_log, whole
 from app.queue.view import part_view, state_of
+from app.queue.work import Work
 from app.schemas.job import Job, JobLog, JobState
 
 
@@ -33,6 +35,25 @@ class Entry:
     def state(self) -> JobState:
         """Where the job stands."""
         return joint_state([_state(record) for record in self.records])
+
+    def work(self) -> Work:
+        """What was submitted. Raises Conflict where Redis has lost a part of it."""
+        facts = self.facts
+        if None in self.records:
+            raise Conflict(
+                f"Redis has lost the record of a part of job '{facts.job}', so its work is not known any more.",
+                hint="Submit the request itself again: what is finished is kept.",
+            )
+        before = "-".join(name for name in (facts.kind, facts.run, facts.subject) if name)
+        return Work(
+            kind=facts.kind,  # type: ignore[arg-type]
+            run=facts.run,
+            subject=facts.subject,
+            title=facts.title,
+            parts=tuple(tuple(record.args) for record in self.records),
+            key=facts.job.removeprefix(before).removeprefix("-"),
+            blocks=facts.blocks,
+        )
 
     def parts_in(self, state: JobState) -> list[Any]:
         """The records of the parts in `state`."""
@@ -100,7 +121,7 @@ class Records:
                 )
                 for name, record in zip(entry.facts.names, entry.records, strict=True)
             ]
-            jobs.append(whole(parts))
+            jobs.append(whole(parts, entry.facts.blocks))
         return jobs
 
     def log(self, facts: Facts) -> JobLog:

@@ -36,12 +36,17 @@ class Work:
     title: str  # what it does, in words
     parts: tuple[tuple[Any, ...], ...]  # one a part: the function's arguments, JSON-able, the run first
     key: str = ""  # tells jobs of one kind and subject apart
+    blocks: tuple[
+        int, ...
+    ] = ()  # one a part: the blocks it works on; empty where nobody knows before it starts
 
     def __post_init__(self) -> None:
         if self.kind not in FUNCTIONS:
             raise ValueError(f"{self.kind!r} is no kind of work; there are {', '.join(FUNCTIONS)}")
         if not self.parts or any(not part or part[0] != self.run for part in self.parts):
             raise ValueError(f"every part of {self.job_id} needs the run as its first argument")
+        if self.blocks and len(self.blocks) != len(self.parts):
+            raise ValueError(f"{self.job_id} has {len(self.parts)} parts, not {len(self.blocks)}")
         if not re.fullmatch(JOB_PATTERN, self.job_id):
             raise ValueError(f"{self.job_id!r} cannot be a job's id")
 

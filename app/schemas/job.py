@@ -20,6 +20,7 @@ class JobState(StrEnum):
     finished = "finished"
     failed = "failed"
     cancelled = "cancelled"
+    """No process works on it any more: its device is free. Until then it is running, and `cancelling`."""
 
     @property
     def final(self) -> bool:
@@ -34,12 +35,16 @@ class Progress(BaseModel):
         "queued", description="What is being done, in words.", examples=["scoring block 7 of 30"]
     )
     fraction: float = Field(0.0, ge=0, le=1, description="Share of the work that is done.", examples=[0.23])
-    block: int | None = Field(None, description="Blocks finished.", examples=[7])
-    blocks: int | None = Field(None, description="Blocks in all.", examples=[30])
+    block: int | None = Field(None, description="Blocks finished, of all parts.", examples=[7])
+    blocks: int | None = Field(
+        None, description="Blocks in all, those of parts that wait included.", examples=[30]
+    )
     tokens_per_second: float | None = Field(
         None, description="Tokens through a block per second.", examples=[5200.0]
     )
-    eta_seconds: float | None = Field(None, description="Time left, by the pace so far.", examples=[48.0])
+    eta_seconds: float | None = Field(
+        None, description="Time left until the last part ends, by the pace so far.", examples=[48.0]
+    )
 
 
 class Job(BaseModel):
@@ -50,7 +55,7 @@ class Job(BaseModel):
         description="Follows from what is asked for: the same work is one job.",
     )
     kind: str = Field(examples=["explore"], description="Kind of work.")
-    state: JobState = Field(description="Where it stands.")
+    state: JobState = Field(description="Where it stands; `cancelled` once no process works on it any more.")
     run: str = Field(description="The run it works on.", examples=["smollm2-135m-instruct-4f1c2a9be0d7"])
     subject: str | None = Field(
         None,
@@ -69,7 +74,10 @@ class Job(BaseModel):
     device: str | None = Field(None, description="That worker's device.", examples=["cpu"])
     tries: int = Field(0, description="How often it was started.", examples=[1])
     cancelling: bool = Field(
-        False, description="Cancel was asked for, the worker has not stopped yet.", examples=[False]
+        False,
+        description="Cancel was asked for and a process still works on it; once all have ended the state is "
+        "`cancelled`, and the device is free.",
+        examples=[False],
     )
     created_at: datetime | None = Field(
         None, description="When it was submitted, UTC.", examples=["2026-01-31T12:00:00Z"]

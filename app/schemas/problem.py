@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from app.errors import WasserscopeError, error_from_code
+from app.errors import FieldError, WasserscopeError, error_from_code
 
 
 class FieldProblem(BaseModel):
@@ -30,11 +30,13 @@ class Problem(BaseModel):
     hint: str = Field("", description="What to do.", examples=["GET /api/v1/models lists what there is."])
     code: str = Field(description="Stable short name of the kind.", examples=["model-not-found"])
     errors: list[FieldProblem] = Field(
-        default_factory=list, description="Each rejected field, for validation problems.", examples=[[]]
+        default_factory=list,
+        description="The fields of the request that it is about, each with what is wrong.",
+        examples=[[{"field": "body.tokens", "message": "Input should be greater than 0"}]],
     )
 
     @classmethod
-    def of(cls, error: WasserscopeError, errors: list[FieldProblem] | None = None) -> Problem:
+    def of(cls, error: WasserscopeError) -> Problem:
         """The problem that tells of `error`."""
         return cls(
             type=f"urn:wasserscope:problem:{error.code}",
@@ -43,9 +45,10 @@ class Problem(BaseModel):
             detail=error.detail,
             hint=error.hint,
             code=error.code,
-            errors=errors or [],
+            errors=[FieldProblem(field=one.field, message=one.message) for one in error.errors],
         )
 
     def to_error(self) -> WasserscopeError:
         """The exception this problem was made from."""
-        return error_from_code(self.code, self.detail, hint=self.hint)
+        errors = [FieldError(one.field, one.message) for one in self.errors]
+        return error_from_code(self.code, self.detail, hint=self.hint, errors=errors)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.errors import NotFound, QueueUnavailable
+from app.errors import Conflict, NotFound, QueueUnavailable
 from app.main import create_api
 from app.queue import Work
 from app.schemas.health import Part
@@ -77,6 +77,14 @@ class FakeQueue:
         job = self.get(job_id).model_copy(update={"state": JobState.cancelled})
         self.jobs_by_id[job_id] = job
         return job
+
+    def retry(self, job_id: str) -> Job:
+        job = self.get(job_id)
+        if job.state not in {JobState.failed, JobState.cancelled}:
+            raise Conflict(f"Job '{job_id}' is {job.state}.", hint="Only failed or cancelled jobs.")
+        again = job.model_copy(update={"state": JobState.queued, "problem": None, "place": 1})
+        self.jobs_by_id[job_id] = again
+        return again
 
     def log(self, job_id: str) -> JobLog:
         self.get(job_id)

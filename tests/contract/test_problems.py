@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
 
-from app.errors import WasserscopeError, error_from_code
+from app.errors import FieldError, WasserscopeError, error_from_code
 from app.schemas.problem import Problem
 from tests.contract.conftest import FakeQueue
 
@@ -137,6 +137,7 @@ def test_every_error_class_survives_the_trip() -> None:
         stack.extend(cls.__subclasses__())
     assert len({cls.code for cls in classes}) == len(classes)
     for cls in classes:
-        back = Problem.of(cls("what", hint="do")).to_error()
-        assert (type(back), back.detail, back.hint) == (cls, "what", "do")
+        fields = (FieldError("body.tokens", "too few"), FieldError("body.window", "too long"))
+        back = Problem.of(cls("what", hint="do", errors=fields)).to_error()
+        assert (type(back), back.detail, back.hint, back.errors) == (cls, "what", "do", fields)
     assert type(error_from_code("unheard-of", "x")) is WasserscopeError

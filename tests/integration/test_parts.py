@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import rq
 from fastapi.testclient import TestClient
 from rq.serializers import JSONSerializer
 
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.live import LiveKeys, connect, settle
 from app.main import create_api
 from app.queue import Kind, Work, explore_work
@@ -102,6 +103,24 @@ def test_parts_go_to_all_workers(stage: Stage) -> None:
     assert {line[:6] for line in log.lines} == {"[1/3] ", "[2/3] ", "[3/3] "}
     assert [line[6:25] for line in log.lines] == sorted(line[6:25] for line in log.lines)
     assert all(worker.process.poll() is None for worker in workers)
+
+
+def test_all_parts_are_tried_again_with_their_key_and_blocks(stage: Stage, raw: Any) -> None:
+    made = replace(work("a", "b", key="c0ffee"), blocks=(3, 1))
+    for name in "ab":
+        Path(stage.settings.store, f"behave-{name}").write_text("end")
+    job = stage.queue.submit(made)
+    assert (job.id, job.progress.blocks) == (f"{JOB}-c0ffee", 4)
+    stage.queue.cancel(job.id)
+    again = stage.queue.retry(job.id)
+    assert (again.id, again.state, again.parts, again.title) == (job.id, JobState.queued, 2, job.title)
+    assert again.progress.blocks == 4
+    records = [rq.job.Job.fetch(f"{job.id}_{n}", connection=raw, serializer=JSONSerializer) for n in (1, 2)]
+    assert [tuple(record.args) for record in records] == [(RUN, "a"), (RUN, "b")]
+    stage.queue.cancel(job.id)
+    raw.delete(f"rq:job:{job.id}_2")
+    with pytest.raises(Conflict, match="lost the record of a part"):
+        stage.queue.retry(job.id)
 
 
 def test_the_api_shows_one_job(stage: Stage) -> None:

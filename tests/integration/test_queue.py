@@ -154,6 +154,47 @@ def test_cancel_while_running_is_cooperative(stage: Stage) -> None:
     assert worker.process.poll() is None
 
 
+def test_cancelled_is_told_when_the_process_is_gone_and_not_before(stage: Stage) -> None:
+    """Until then the job runs and is `cancelling`: whoever waits for `cancelled` may use the device."""
+    worker = stage.worker()
+    job = submit(stage, "wait")
+    stage.running(job.id)
+    horse = worker.horse()
+    stage.queue.cancel(job.id)
+    while not (told := stage.queue.get(job.id)).state.final:
+        assert (told.state, told.cancelling) == (JobState.running, True)
+    assert not horse.is_running()
+    assert (told.state, told.cancelling) == (JobState.cancelled, False)
+    assert told.ended_at is not None
+    lines = [line[20:] for line in stage.queue.log(job.id).lines]
+    assert lines[-2:] == [
+        "stopping: cancel was asked for",
+        "cancelled: its process has ended; cpu is free",
+    ]
+
+
+def test_a_cancelled_and_a_failed_job_are_tried_again(stage: Stage) -> None:
+    stage.worker()
+    job = submit(stage, "fail")
+    assert stage.ended(job.id).state is JobState.failed
+    Path(stage.settings.store, "behave").write_text("wait")
+    again = stage.queue.retry(job.id)
+    assert (again.id, again.problem, again.title) == (job.id, None, job.title)
+    stage.running(job.id)
+    with pytest.raises(Conflict, match="is running"):
+        stage.queue.retry(job.id)
+    stage.queue.cancel(job.id)
+    assert stage.ended(job.id, 10).state is JobState.cancelled
+    go(stage)
+    stage.queue.retry(job.id)
+    assert stage.ended(job.id).state is JobState.finished
+    with pytest.raises(Conflict, match="is finished"):
+        stage.queue.retry(job.id)
+    with pytest.raises(NotFound):
+        stage.queue.retry("explore-nothing-here")
+    assert len(started(stage)) == 3
+
+
 def test_a_job_that_does_not_listen_is_killed_after_the_grace_time(stage: Stage) -> None:
     stage.change(cancel_grace_seconds=1.0)
     worker = stage.worker()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.errors import Conflict, InvalidRequest
+from app.errors import Conflict, FieldError, InvalidRequest
 from app.schemas.expansion import ExpansionRequest, ExpansionSettings
 from app.schemas.pruning import Method, NeuronChoice, PruningRequest, PruningSettings
 from app.schemas.variant import VariantKind
@@ -112,20 +112,25 @@ def test_what_does_not_fit_is_said_at_its_field(changes: dict[str, Any], field: 
 
 
 @pytest.mark.parametrize(
-    ("error", "field"),
+    ("error", "fields"),
     [
-        (InvalidRequest("Not valid: body.experts.; body.experts: Input should be less than 1025"), "experts"),
-        (InvalidRequest("The rows of up_proj, 40 weights each, do not fall into groups of 7."), "pattern"),
         (
-            InvalidRequest("900 experts were asked for and the run has 128 tokens: an expert needs one."),
-            "experts",
+            InvalidRequest("Not valid.", hint="See there.", errors=[FieldError("body.experts", "Too many")]),
+            {"experts": "Too many"},
         ),
-        (InvalidRequest("A reduction by 99 leaves nothing of the inputs of up_proj."), "reduction"),
-        (Conflict("Run 'x' is not finished."), None),
+        (
+            InvalidRequest("Rows of 40 weights.", hint="Take 8.").at("body.pattern"),
+            {"pattern": "Rows of 40 weights. Take 8."},
+        ),
+        (
+            InvalidRequest("Not valid.", errors=[FieldError("body.neurons.share", "Too large")]),
+            {"neurons.share": "Too large"},
+        ),
+        (Conflict("Run 'x' is not finished."), {}),
     ],
 )
-def test_a_refusal_of_the_service_finds_its_field(error: Any, field: str | None) -> None:
-    assert list(fields_of(error)) == ([field] if field else [])
+def test_a_refusal_of_the_service_finds_its_field(error: Any, fields: dict[str, str]) -> None:
+    assert fields_of(error) == fields
 
 
 def test_an_expansion_is_compared_with_the_pruning_of_the_same_settings() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from app.cli import base
 from app.client import Client
 from app.console import follow, print_neurons
-from app.errors import CorpusError
+from app.errors import Conflict, CorpusError
 from app.schemas.job import Job, JobState, Progress
 from app.schemas.neuron import NeuronQuery
 from app.schemas.problem import Problem
@@ -132,6 +132,19 @@ def test_an_interrupted_explore_says_that_the_job_goes_on(
     monkeypatch.setattr(base.show, "follow", interrupted)
     assert call("explore", "path:tiny", "--window", "16") == 130
     assert "wasserscope cancel explore-tiny-1" in capsys.readouterr().err
+
+
+def test_retry_follows_the_job_and_says_what_stands_in_its_way(
+    serve: Callable[..., list[httpx.Request]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = f"event: end\ndata: {job(JobState.finished).model_dump_json()}\n\n"
+    asked = serve({"POST /jobs/explore-tiny-1/retry": job(JobState.queued), "GET /events": ended})
+    assert call("retry", "explore-tiny-1") == 0
+    assert asked[0].url.path == "/api/v1/jobs/explore-tiny-1/retry"
+    refused = Problem.of(Conflict("Job 'explore-tiny-1' is finished.", hint="Only failed or cancelled jobs."))
+    serve({"POST /jobs/explore-tiny-1/retry": refused})
+    assert call("retry", "explore-tiny-1") == 2
+    assert "is finished" in capsys.readouterr().err
 
 
 def test_doctor_names_what_is_missing(

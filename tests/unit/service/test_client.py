@@ -11,12 +11,12 @@ import pytest
 from pydantic import BaseModel
 
 from app.client import AsyncClient, Client
-from app.errors import ApiUnreachable, CorpusError, QueueUnavailable, WasserscopeError
+from app.errors import ApiUnreachable, CorpusError, FieldError, QueueUnavailable, WasserscopeError
 from app.schemas.evaluation import EvaluationRequest
 from app.schemas.expansion import ExpansionRequest
 from app.schemas.job import Job, JobState, Progress
 from app.schemas.page import Page
-from app.schemas.problem import FieldProblem, Problem
+from app.schemas.problem import Problem
 from app.schemas.pruning import PruningRequest
 from app.schemas.run import RunRequest
 
@@ -85,11 +85,12 @@ def test_a_write_is_sent_once(failure: httpx.Response | Exception, kind: type[Wa
 
 
 def test_a_problem_is_raised_as_what_it_was() -> None:
-    fields = [FieldProblem(field="body.tokens", message="too few")]
-    made = Problem.of(CorpusError("The text is short.", hint="Take a longer one."), fields)
-    with pytest.raises(CorpusError, match=r"The text is short\.; body\.tokens: too few") as caught:
+    fields = [FieldError("body.tokens", "too few")]
+    made = Problem.of(CorpusError("The text is short.", hint="Take a longer one.", errors=fields))
+    with pytest.raises(CorpusError, match=r"^The text is short\.$") as caught:
         Service(problem(made)).client().submit(RunRequest())
     assert caught.value.hint == "Take a longer one."
+    assert caught.value.errors == tuple(fields)
 
 
 @pytest.mark.parametrize(

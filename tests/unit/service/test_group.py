@@ -115,8 +115,10 @@ def test_numbers_of_a_running_job() -> None:
         block=6,
         blocks=8,
         tokens_per_second=15.0,
-        eta_seconds=9.0,
+        eta_seconds=job.progress.eta_seconds,
     )
+    # three parts wait for the two that run
+    assert job.progress.eta_seconds == pytest.approx(4.5 / (0.5 / 7 + 1 / 9))
     assert (job.id, job.kind, job.run, job.subject, job.title, job.parts) == (
         "prune-a-b",
         "prune",
@@ -127,6 +129,44 @@ def test_numbers_of_a_running_job() -> None:
     )
     assert (job.worker, job.device, job.tries, job.place, job.cancelling) == ("w", "cuda:0", 3, 6, True)
     assert (job.created_at, job.started_at, job.ended_at, job.problem) == (NOON, at(1), None, None)
+
+
+def test_blocks_and_time_are_those_of_the_whole() -> None:
+    """Ten blocks dealt to three parts; the last waits for a worker. By hand: 3 of 10 blocks and a half of one are done."""
+    job = whole(
+        [
+            part("r", progress={"fraction": 0.625, "block": 2, "blocks": 4, "eta_seconds": 15.0}),
+            part("r", progress={"fraction": 1 / 3, "block": 1, "blocks": 3, "eta_seconds": 20.0}),
+            part("q", place=1),
+        ],
+        blocks=(4, 3, 3),
+    )
+    assert (job.progress.block, job.progress.blocks) == (3, 10)
+    assert job.progress.fraction == pytest.approx((2.5 + 1) / 10)
+    # 0.1 blocks a second each: 6.5 blocks are left for both together
+    assert job.progress.eta_seconds == pytest.approx(6.5 / (1.5 / 15 + 2 / 20))
+
+
+def test_the_time_left_is_that_of_the_slowest_part_when_none_waits() -> None:
+    parts = [
+        part("r", progress={"fraction": 0.5, "eta_seconds": 10.0}),
+        part("r", progress={"fraction": 0.5, "eta_seconds": 90.0}),
+        part("f", progress={"fraction": 1.0}),
+    ]
+    assert whole(parts, blocks=(5, 5, 1)).progress.eta_seconds == 90.0
+
+
+def test_no_time_is_told_before_there_is_a_pace() -> None:
+    assert whole([part("q"), part("q")], blocks=(2, 1)).progress.eta_seconds is None
+    waiting = whole([part("q"), part("q")], blocks=(2, 1)).progress
+    assert (waiting.block, waiting.blocks, waiting.fraction) == (None, 3, 0.0)
+
+
+def test_a_part_tried_again_counts_by_the_blocks_it_has_left() -> None:
+    job = whole(
+        [part("r", progress={"block": 1, "blocks": 2}), part("f", progress={"blocks": 5})], blocks=(4, 5)
+    )
+    assert (job.progress.block, job.progress.blocks) == (6, 7)
 
 
 def test_numbers_of_an_ended_job() -> None:
