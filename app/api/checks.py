@@ -127,7 +127,8 @@ def idle_run(service: Service, run: str) -> None:
     QueueUnavailable, not a guess.
     """
     store = service.store
-    made = [*(x for kind in VariantKind for x in store.variants.ids(run, kind)), *store.evaluations.all(run)]
+    variants = [variant for kind in VariantKind for variant in store.variants.ids(run, kind)]
+    made = [*variants, *store.evaluations.all(run), *store.outputs.asked(run)]
     if store.manifest(run) is not None and not made:
         return
     for job in _at_work(service.queue, run):

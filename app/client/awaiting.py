@@ -21,6 +21,7 @@ from app.schemas.job import Job, JobLog
 from app.schemas.layer import LayerSummary, LayerValues, RunMap
 from app.schemas.model import Estimate, ModelInspection, ModelSources
 from app.schemas.neuron import NeuronDetail, NeuronRow
+from app.schemas.outputs import LayerOutputs, NeuronOutputs, NeuronPairs, OutputsSubmitted, WdInterval
 from app.schemas.page import Page
 from app.schemas.pruning import Pruning, PruningRequest, PruningSubmitted
 from app.schemas.run import Run, RunRequest, RunSubmitted
@@ -140,6 +141,57 @@ class AsyncClient:
         """One neuron dense, pruned and expanded, on shared bins."""
         return await self._send(
             Calls.distributions(run, layer, projection, index, pruning=pruning, expansion=expansion)
+        )
+
+    async def store_outputs(self, run: str, layer: int, projection: str) -> OutputsSubmitted:
+        """Store every token's output of a layer, join the job that does, or get what is there."""
+        return await self._send(Calls.store_outputs(run, layer, projection))
+
+    async def outputs(self, run: str, layer: int, projection: str) -> LayerOutputs:
+        """Whether a layer's outputs are stored, and what they take."""
+        return await self._send(Calls.outputs(run, layer, projection))
+
+    async def delete_outputs(self, run: str, layer: int, projection: str) -> None:
+        """Remove a layer's stored outputs."""
+        await self._send(Calls.delete_outputs(run, layer, projection))
+
+    async def stored_outputs(self, run: str, *, limit: int = 50, offset: int = 0) -> Page[LayerOutputs]:
+        """The layers of a run whose outputs are stored."""
+        return await self._send(Calls.stored_outputs(run, limit, offset))
+
+    async def tokens(self, run: str, layer: int, projection: str, index: int, **query: Any) -> NeuronOutputs:
+        """Tokens of a range of a neuron's stored outputs; `query` has the fields of OutputsQuery."""
+        return await self._send(Calls.tokens(run, layer, projection, index, **query))
+
+    async def pairs(
+        self,
+        run: str,
+        layer: int,
+        projection: str,
+        index: int,
+        *,
+        points: int = 1000,
+        hardest: int = 8,
+        expansion: str | None = None,
+    ) -> NeuronPairs:
+        """The pairs behind a neuron's mapping difficulty; needs the layer's outputs stored."""
+        return await self._send(
+            Calls.pairs(run, layer, projection, index, points=points, hardest=hardest, expansion=expansion)
+        )
+
+    async def wd_interval(
+        self,
+        run: str,
+        layer: int,
+        projection: str,
+        index: int,
+        *,
+        confidence: float = 0.95,
+        resamples: int | None = None,
+    ) -> WdInterval:
+        """A bootstrap interval for a neuron's WD; needs the layer's outputs stored."""
+        return await self._send(
+            Calls.wd_interval(run, layer, projection, index, confidence=confidence, resamples=resamples)
         )
 
     async def prune(self, run: str, request: PruningRequest) -> PruningSubmitted:

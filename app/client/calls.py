@@ -20,6 +20,7 @@ from app.schemas.job import Job, JobLog
 from app.schemas.layer import LayerSummary, LayerValues, RunMap
 from app.schemas.model import Estimate, InspectRequest, ModelInspection, ModelSources
 from app.schemas.neuron import NeuronDetail, NeuronRow
+from app.schemas.outputs import LayerOutputs, NeuronOutputs, NeuronPairs, OutputsSubmitted, WdInterval
 from app.schemas.page import Page
 from app.schemas.problem import Problem
 from app.schemas.pruning import Pruning, PruningRequest, PruningSubmitted
@@ -156,6 +157,37 @@ class Calls:
     ) -> Call[NeuronDistributions]:
         path = f"/runs/{run}/layers/{layer}/{projection}/neurons/{index}/distributions"
         return Call("GET", path, NeuronDistributions, variants)
+
+    @staticmethod
+    def store_outputs(run: str, layer: int, projection: str) -> Call[OutputsSubmitted]:
+        return Call("POST", f"/runs/{run}/layers/{layer}/{projection}/outputs", OutputsSubmitted)
+
+    @staticmethod
+    def outputs(run: str, layer: int, projection: str) -> Call[LayerOutputs]:
+        return Call("GET", f"/runs/{run}/layers/{layer}/{projection}/outputs", LayerOutputs)
+
+    @staticmethod
+    def delete_outputs(run: str, layer: int, projection: str) -> Call[None]:
+        return Call("DELETE", f"/runs/{run}/layers/{layer}/{projection}/outputs", None)
+
+    @staticmethod
+    def stored_outputs(run: str, limit: int, offset: int) -> Call[Page[LayerOutputs]]:
+        return Call("GET", f"/runs/{run}/outputs", Page[LayerOutputs], {"limit": limit, "offset": offset})
+
+    @staticmethod
+    def tokens(run: str, layer: int, projection: str, index: int, **query: Any) -> Call[NeuronOutputs]:
+        path = f"/runs/{run}/layers/{layer}/{projection}/neurons/{index}/tokens"
+        return Call("GET", path, NeuronOutputs, query)
+
+    @staticmethod
+    def pairs(run: str, layer: int, projection: str, index: int, **query: Any) -> Call[NeuronPairs]:
+        path = f"/runs/{run}/layers/{layer}/{projection}/neurons/{index}/pairs"
+        return Call("GET", path, NeuronPairs, query)
+
+    @staticmethod
+    def wd_interval(run: str, layer: int, projection: str, index: int, **query: Any) -> Call[WdInterval]:
+        path = f"/runs/{run}/layers/{layer}/{projection}/neurons/{index}/wd-interval"
+        return Call("GET", path, WdInterval, query)
 
     @staticmethod
     def prune(run: str, request: PruningRequest) -> Call[PruningSubmitted]:

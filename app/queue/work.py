@@ -5,13 +5,14 @@ Functions are dotted names: the service never imports a worker.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.schemas.job import JOB_PATTERN
 
-Kind = Literal["explore", "prune", "expand", "evaluate", "export"]
+Kind = Literal["explore", "prune", "expand", "evaluate", "export", "outputs"]
 
 FUNCTIONS: dict[Kind, str] = {
     "explore": "worker.jobs.explore.explore",
@@ -19,6 +20,7 @@ FUNCTIONS: dict[Kind, str] = {
     "expand": "worker.jobs.variant_jobs.expand",
     "evaluate": "worker.jobs.evaluate.evaluate",
     "export": "worker.jobs.export.export",
+    "outputs": "worker.jobs.outputs.outputs",
 }
 """Dotted name of each kind's function."""
 
@@ -64,3 +66,10 @@ class Work:
 def explore_work(run: str) -> Work:
     """The exploration of `run`."""
     return Work("explore", run, None, "Explore every neuron", ((run,),))
+
+
+def outputs_work(run: str, layer: int, projection: str) -> Work:
+    """The storing of every token's output of one layer of `run`."""
+    key = f"{layer}-{hashlib.sha256(projection.encode()).hexdigest()[:6]}"  # names of projections have underscores
+    title = f"Store the outputs of block {layer} {projection}"
+    return Work("outputs", run, None, title, ((run, layer, projection),), key)

@@ -6,6 +6,7 @@ its checksums come for free. Chunks carry a zstd checksum and the shard index a 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,37 @@ def encode(values: np.ndarray[Any, Any]) -> dict[str, bytes]:
     )
     array[...] = values
     return {name: buffer.to_bytes() for name, buffer in sorted(memory.items())}
+
+
+def encode_rows(
+    shape: tuple[int, int], dtype: str, shard_rows: int, parts: Iterable[np.ndarray[Any, Any]]
+) -> Iterator[tuple[str, bytes]]:
+    """Files of an array of wide rows, one after the other: each row a chunk of its own, `shard_rows` of them a file.
+
+    parts: (shard_rows, n) each in the rows' order, the last one maybe shorter. Only one of them is held at a time.
+    """
+    memory: dict[str, Any] = {}
+    array = zarr.create_array(
+        store=MemoryStore(memory),
+        shape=shape,
+        dtype=dtype,
+        chunks=(1, max(1, shape[1])),
+        shards=(shard_rows, max(1, shape[1])),
+        compressors=ZstdCodec(level=1, checksum=True),
+        fill_value=0,
+        config={"write_empty_chunks": True},
+    )
+    yield from _taken(memory)
+    start = 0
+    for part in parts:
+        array[start : start + len(part)] = part
+        start += len(part)
+        yield from _taken(memory)
+
+
+def _taken(memory: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    for name in sorted(memory):
+        yield name, memory.pop(name).to_bytes()
 
 
 def open_local(folder: Path) -> Any:

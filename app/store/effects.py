@@ -212,13 +212,18 @@ class Effects:
 
         return self._labels.get((run, variant, layer, projection), load)
 
+    def assigned(self, run: str, variant: str, layer: int, projection: str) -> np.ndarray[Any, Any]:
+        """As `labels`. Raises NotFound for an expansion that is unknown, and Conflict for a layer not done yet."""
+        self._store.record(run, variant)
+        if self._store.layer(run, variant, layer, projection) is None:
+            self._compared_layer(run, variant, layer, projection)
+        return self.labels(run, variant, layer, projection)
+
     def experts(
         self, run: str, variant: str, layer: int, projection: str, stream: TokenStream
     ) -> list[ExpertTokens]:
         """What goes to each expert of a layer: sizes, commonest tokens, examples in their text."""
-        if self._store.layer(run, variant, layer, projection) is None:
-            self._compared_layer(run, variant, layer, projection)
-        labels = self.labels(run, variant, layer, projection)
+        labels = self.assigned(run, variant, layer, projection)
         manifest = self._store.layer(run, variant, layer, projection)
         pieces = stream.table["piece"].combine_chunks()
         found = []

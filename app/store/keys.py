@@ -10,6 +10,7 @@ runs/<run>/prunings/<id>/record.json        settings of a pruning; expansions/<i
 runs/<run>/prunings/<id>/layers/<0007>.<projection>/...   weights, comparisons and (last) the manifest of one layer
 runs/<run>/prunings/<id>/export/            the exported model
 runs/<run>/evaluations/<id>/                record.json, and at the end result.json
+runs/<run>/outputs/<0007>.<projection>/     record.json; every token's output, pairs, and (last) the manifest of one layer
 """
 
 from __future__ import annotations
@@ -125,6 +126,11 @@ def evaluation(run_id: str, evaluation_id: str, name: str = "") -> str:
             hint="GET /api/v1/runs/{run}/evaluations lists them.",
         )
     return f"{run(run_id)}/evaluations/{evaluation_id}/{name}".rstrip("/")
+
+
+def outputs(run_id: str, layer: int, projection: str, name: str = "") -> str:
+    """Key of the folder of a layer's stored outputs, or of `name` in it."""
+    return f"{run(run_id)}/outputs/{layer_name(layer, projection)}/{name}".rstrip("/")
 
 
 def _check_name(projection: str) -> None:

@@ -100,6 +100,26 @@ class LayerManifest(BaseModel):
     files: dict[str, FileStamp] = Field(description="By name below the layer's folder.")
 
 
+class OutputsRecord(BaseModel):
+    """`record.json` of a layer's outputs: that they were asked for."""
+
+    created_at: datetime
+
+
+class OutputsManifest(BaseModel):
+    """`manifest.json` of a layer's outputs."""
+
+    layer: int
+    projection: str
+    neurons: int
+    tokens: int
+    left_out: int = Field(description="Pairs of identical inputs, which are not among the stored ones.")
+    seconds: float
+    device: str
+    stored_at: datetime
+    files: dict[str, FileStamp] = Field(description="By name below the folder of the layer's outputs.")
+
+
 class EvaluationRecord(BaseModel):
     """`record.json` of an evaluation."""
 

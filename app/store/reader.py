@@ -28,6 +28,7 @@ from app.store import keys
 from app.store.cache import Cache
 from app.store.effects import Effects
 from app.store.evaluations import Evaluations
+from app.store.outputs import Outputs
 from app.store.parsing import from_parquet
 from app.store.rows import DAMAGED, ArrayRows, guarded
 from app.store.scores import ROW_COLUMNS, Scores, ranked
@@ -48,6 +49,7 @@ class Reader(Writer):
         self.variants = Variants(self)
         self.evaluations = Evaluations(self, self.variants)
         self.effects = Effects(self.variants, self._rows)
+        self.outputs = Outputs(self, self._rows)
 
     def layers(self, run: str) -> list[LayerSummary]:
         """A summary of each layer, in the model's order."""
@@ -121,10 +123,7 @@ class Reader(Writer):
         neurons = self._require(run, scores, layer, projection)
         row = scores.row(layer, projection, index)
         if row is None:
-            raise NotFound(
-                f"There is no neuron {index} in {projection} of block {layer}: it has {neurons}, from 0.",
-                hint="See the layer's neurons.",
-            )
+            raise no_neuron(layer, projection, index, neurons)
         read = {name: self._array_row(run, layer, projection, name, index) for name in keys.ARRAYS}
         return NeuronDetail(
             **{name: row[name] for name in ROW_COLUMNS},
@@ -197,6 +196,7 @@ class Reader(Writer):
             self._rows,
             self.variants,
             self.effects,
+            self.outputs,
         ):
             cache.forget(run)
 
@@ -253,6 +253,14 @@ class Reader(Writer):
             gaussian_floor=facts.gaussian_floor,
             versions=facts.versions,
         )
+
+
+def no_neuron(layer: int, projection: str, index: int, neurons: int) -> NotFound:
+    """The refusal of an index that a layer does not have."""
+    return NotFound(
+        f"There is no neuron {index} in {projection} of block {layer}: it has {neurons}, from 0.",
+        hint="See the layer's neurons.",
+    )
 
 
 def require(metrics: Sequence[Metric], variants: Sequence[str | None]) -> list[str]:

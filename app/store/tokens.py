@@ -29,9 +29,14 @@ class TokenStream:
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
-        self._window = table["window"].to_numpy()
+        self._window: np.ndarray[Any, Any] = table["window"].to_numpy()
         self._offset = table["offset"].to_numpy()
         self._piece: pa.Array = table["piece"].combine_chunks()
+
+    @property
+    def windows(self) -> np.ndarray[Any, Any]:
+        """(tokens,) number of each token's window."""
+        return self._window
 
     def examples(self, positions: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> NeuronTokens:
         """Examples from (3, 16) positions (high, low, random; -1 for none) and the outputs there."""

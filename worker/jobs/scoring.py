@@ -120,7 +120,7 @@ class Kept:
 
     def outputs(self, linear: Linear, chunk_bytes: int) -> Iterator[Tensor]:
         """The layer's outputs as (neurons, tokens) float32 chunks of about `chunk_bytes`, UNIT neurons at least."""
-        rows = max(1, chunk_bytes // (4 * self.reference.tokens * UNIT)) * UNIT
+        rows = chunk_rows(self.reference.tokens, chunk_bytes)
         if not linear.widens:
             kept = self.narrowing[linear.projection.name].outputs
             for start in range(0, kept.shape[1], rows):
@@ -135,6 +135,11 @@ class Kept:
             if linear.bias is not None:
                 chunk += linear.bias[start : start + rows].float()[:, None]
             yield chunk
+
+
+def chunk_rows(tokens: int, chunk_bytes: int) -> int:
+    """Neurons whose outputs for `tokens` tokens fill a chunk of about `chunk_bytes`."""
+    return max(1, chunk_bytes // (4 * tokens * UNIT)) * UNIT
 
 
 def score_linear(

@@ -29,6 +29,7 @@ from tests.unit.tiny import save_tiny
 from worker.jobs.evaluate import evaluate_run
 from worker.jobs.explore import explore_run
 from worker.jobs.export import export_run
+from worker.jobs.outputs import store_outputs
 from worker.jobs.variant_jobs import change_run
 from worker.models import load_expanded
 from worker.models.tensorfile import TensorReader
@@ -103,6 +104,11 @@ class Bench:
             change_run(self.run, variant, todo, self.settings, self.store, self.device, LocalProgress())
         return variant
 
+    def store_outputs(self, layer: int) -> None:
+        for name in self.names:
+            with self.here():
+                store_outputs(self.run, layer, name, self.settings, self.store, self.device, LocalProgress())
+
     def perplexities(self, *variants: str) -> list[float]:
         request = EvaluationRequest(variants=list(variants), tokens=150, window=WINDOW)
         evaluation = self.store.evaluations.create(self.run, request)
@@ -139,6 +145,14 @@ def test_explore(pairs: Pairs, family: str) -> None:
     pair = pairs(family)
     assert_equal(pair, "blocks")
     assert [bench.store.facts(bench.run).device for bench in pair] == ["cpu", KIND]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_outputs(pairs: Pairs, family: str) -> None:
+    pair = pairs(family)
+    for bench in pair:
+        bench.store_outputs(1)
+    assert_equal(pair, "outputs")
 
 
 @pytest.mark.parametrize(
