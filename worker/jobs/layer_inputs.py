@@ -6,7 +6,7 @@ that is 36 MiB for gate and up, and 96 MiB for down.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from app.errors import ModelError
 from worker.jobs.stream import Stream
 from worker.models.block import Block, ProjectionWeight
+from worker.models.memo import Memo
 from worker.progress import Progress
 
 
@@ -75,19 +76,28 @@ def same(one: Tensor, other: Tensor) -> bool:
     return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
 
 
-def collect(block: Block, stream: Stream, progress: Progress, *, advance: bool = False) -> list[Group]:
+def collect(
+    block: Block,
+    stream: Stream,
+    progress: Progress,
+    *,
+    advance: bool = False,
+    memos: Sequence[Memo] | None = None,
+) -> list[Group]:
     """Run a block over `stream` and keep what its feed-forward layers get.
 
-    advance: make the stream the block's output; otherwise it stays as it is.
+    advance: make the stream the block's output; otherwise it stays as it is. memos: one for each batch; filled, or
+    made use of when the stream advances.
     """
     collector = InputCollector(block.projections(), stream.tokens)
     for i, batch in enumerate(stream.batches):
         progress.check()
+        memo = None if memos is None else memos[i]
         if not advance:
-            collector.take(block.inputs(stream.hidden[i], batch))
+            collector.take(block.inputs(stream.hidden[i], batch, memo))
             continue
         with block.capture() as captured:
-            output = block.forward(stream.hidden[i], batch)
+            output = block.forward(stream.hidden[i], batch, memo)
         collector.take(captured)
         stream.hidden[i] = output
     return collector.groups()

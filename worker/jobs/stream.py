@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from worker.models import Batch
 from worker.models.block import Block
+from worker.models.memo import Memo
 from worker.progress import Progress
 
 
@@ -37,8 +39,8 @@ class Stream:
         """The same windows with other hidden states."""
         return Stream(self.batches, hidden, self.shapes)
 
-    def advance(self, block: Block, progress: Progress) -> None:
-        """Run a block: the stream becomes its output."""
+    def advance(self, block: Block, progress: Progress, memos: Sequence[Memo] | None = None) -> None:
+        """Run a block: the stream becomes its output. memos: of each batch, what is known of it already."""
         for i, batch in enumerate(self.batches):
             progress.check()
-            self.hidden[i] = block.forward(self.hidden[i], batch)
+            self.hidden[i] = block.forward(self.hidden[i], batch, None if memos is None else memos[i])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from app.store.variants import LayerArtifacts, covered
 from worker import device as devices
 from worker.jobs import session as sessions
 from worker.jobs import weights_file
+from worker.jobs.behind import WriteBehind
 from worker.jobs.comparing import Comparer, LayerEffects, compare
 from worker.jobs.layer_inputs import Group, collect
 from worker.jobs.live import live_progress
@@ -31,6 +32,7 @@ from worker.jobs.session import Session
 from worker.jobs.stream import Stream
 from worker.models.block import Block
 from worker.models.changes import Change
+from worker.models.memo import Memo
 from worker.numerics.bins import SharedBins, shared_bins
 from worker.progress import Progress
 
@@ -92,17 +94,19 @@ class VariantJob:
     variant: str
     settings: PruningSettings | ExpansionSettings
     maker: Maker
+    writer: WriteBehind = field(default_factory=WriteBehind)
 
     def go(self, todo: Todo) -> None:
         """All layers of `todo`."""
         started = time.monotonic()
-        if self.settings.propagate:
-            self.propagate()
-        else:
-            for place, (layer, names) in enumerate(todo.items()):
-                self.progress.phase(f"{self.settings.title}: block {layer}")
-                self.local(place, len(todo), layer, names)
-            self.tell(len(todo), len(todo), len(todo))
+        with self.writer:
+            if self.settings.propagate:
+                self.propagate()
+            else:
+                for place, (layer, names) in enumerate(todo.items()):
+                    self.progress.phase(f"{self.settings.title}: block {layer}")
+                    self.local(place, len(todo), layer, names)
+                self.tell(len(todo), len(todo), len(todo))
         self.progress.log(f"finished in {time.monotonic() - started:.1f} s")
 
     @property
@@ -149,7 +153,8 @@ class VariantJob:
     def propagated(self, block: Block, stream: Stream, names: list[str]) -> None:
         """Make one block's changes from the stream; the stream becomes the changed block's output."""
         started, layer, made = time.monotonic(), block.layer, []
-        groups = collect(block, stream, self.progress)
+        memos = [Memo() for _ in stream.batches]
+        groups = collect(block, stream, self.progress, memos=memos)
         for number, group in enumerate(groups):
             steps = _Steps(self, layer, self.session.blocks, number, len(groups))
             made += self.maker.make(layer, group, names, steps.making)
@@ -157,13 +162,13 @@ class VariantJob:
         changes: dict[str, Change] = {one.linear.projection.name: one.change for one in made}
         if not self.compares:
             with block.changed(changes):
-                stream.advance(block, self.progress)
+                stream.advance(block, self.progress, memos)
             for one in made:
                 self.write(layer, one, None, (time.monotonic() - started) / len(made))
             return
         dense = _by_name(collect(block, self.session.dense_inputs(layer), self.progress))
         with block.changed(changes):
-            actual = _by_name(collect(block, stream, self.progress, advance=True))
+            actual = _by_name(collect(block, stream, self.progress, advance=True, memos=memos))
         for number, one in enumerate(made):
             name = one.linear.projection.name
             steps = _Steps(self, layer, self.session.blocks, number, len(made))
@@ -191,9 +196,34 @@ class VariantJob:
         return shared_bins(low, high)
 
     def write(self, layer: int, made: Made, effects: LayerEffects | None, seconds: float) -> None:
-        """Everything of one layer into the store."""
+        """Everything of one layer into the store, while the next is computed."""
+        result = self.result(layer, made, effects, seconds)
+        labels = made.labels.cpu().numpy() if made.labels is not None else None
+
+        def write() -> None:
+            artifacts = LayerArtifacts(
+                weights=weights_file.encoded(made.change),
+                neurons=effects.neurons if effects else None,
+                counts=effects.counts if effects else None,
+                expert_counts=effects.expert_counts if effects else None,
+                expert_wd=effects.expert_wd if effects else None,
+                labels=effects.labels if effects else labels,
+            )
+            self.session.store.variants.write_layer(self.session.run, self.variant, result, artifacts)
+
+        error = f", relative error {result.relative_error:.3f}" if effects else ""
+        raised = (
+            f", damping raised to {made.damping:g}"
+            if made.damping is not None and made.damping > self.settings.damping
+            else ""
+        )
+        said = f"block {layer} {result.projection}: {100 * result.sparsity:.4g} % zeros{error}{raised}"
+        self.writer.put(write, lambda: self.progress.log(said))
+
+    def result(self, layer: int, made: Made, effects: LayerEffects | None, seconds: float) -> LayerResult:
+        """What a layer came to, in numbers."""
         weights = made.linear.projection.in_features * made.linear.projection.out_features
-        result = LayerResult(
+        return LayerResult(
             layer=layer,
             projection=made.linear.projection.name,
             weights=weights,
@@ -205,25 +235,6 @@ class VariantJob:
             clusters=list(made.clusters),
             sets=dict(made.sets),
             seconds=seconds,
-        )
-        labels = made.labels.cpu().numpy() if made.labels is not None else None
-        artifacts = LayerArtifacts(
-            weights=weights_file.encoded(made.change),
-            neurons=effects.neurons if effects else None,
-            counts=effects.counts if effects else None,
-            expert_counts=effects.expert_counts if effects else None,
-            expert_wd=effects.expert_wd if effects else None,
-            labels=effects.labels if effects else labels,
-        )
-        self.session.store.variants.write_layer(self.session.run, self.variant, result, artifacts)
-        error = f", relative error {result.relative_error:.3f}" if effects else ""
-        raised = (
-            f", damping raised to {made.damping:g}"
-            if made.damping is not None and made.damping > self.settings.damping
-            else ""
-        )
-        self.progress.log(
-            f"block {layer} {result.projection}: {100 * result.sparsity:.4g} % zeros{error}{raised}"
         )
 
     def tell(self, place: float, places: int, block: int) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from app.errors import ModelError, NumericsError
 from app.schemas.model import Projection
 from worker.models.changes import Assignments, Change, changed
+from worker.models.memo import Memo, keeping, recalling
 from worker.models.replay import Batch
 
 
@@ -42,14 +43,17 @@ class Block:
         self._assignments, self._changed = Assignments(), False
 
     @torch.no_grad()
-    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+    def forward(self, hidden: Tensor, batch: Batch, memo: Memo | None = None) -> Tensor:
         """The block's output (B, T, d_model) for its input `hidden` of that shape, called as the model would.
 
+        memo: what `inputs` kept of the very same input, which is not computed again.
         Raises NumericsError when the output is not finite.
         """
         call = batch.calls[self.layer]
         self._assignments.forget()
-        output: Any = self.module(hidden, *call.args, **call.kwargs)
+        fits = memo is not None and memo.fits(self.module, hidden)
+        with recalling(self.module, memo) if memo is not None and fits else contextlib.nullcontext():
+            output: Any = self.module(hidden, *call.args, **call.kwargs)
         result: Tensor = output[0] if isinstance(output, (tuple, list)) else output
         if not torch.isfinite(result).all():
             raise NumericsError(
@@ -72,11 +76,18 @@ class Block:
             found.append(ProjectionWeight(projection, weight, bias))
         return found
 
-    def inputs(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def inputs(self, hidden: Tensor, batch: Batch, memo: Memo | None = None) -> dict[str, Tensor]:
         """What `capture` gives of one `forward`, which ends as soon as every feed-forward module was called: the last
         product of matrices is spared. Modules that are never called are missing.
+
+        memo: is filled for a later `forward` on the same input.
         """
-        with contextlib.suppress(_AllCaptured), self.capture(stop=True) as captured:
+        kept = (
+            contextlib.nullcontext()
+            if memo is None
+            else keeping(self.module, [p.module for p in self._projections], memo, hidden)
+        )
+        with kept, contextlib.suppress(_AllCaptured), self.capture(stop=True) as captured:
             self.forward(hidden, batch)
         return captured
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from app.schemas.model import Projection
 from tests.unit.models.test_stream import open_folder, some_windows
 from tests.unit.tiny import FAMILIES, save_tiny
 from worker.models import Block, BlockModel, Experts
+from worker.models.memo import Memo
 from worker.numerics.expansion import expanded_outputs
 from worker.numerics.router import CentroidRouter, RandomRouter
 
@@ -239,3 +241,58 @@ def test_inputs_alone_are_those_of_a_whole_forward(family: str, tmp_path: Path) 
         assert alone.keys() == whole.keys()
         assert all(torch.equal(alone[name], whole[name]) for name in whole)
         assert not any(module._forward_pre_hooks for module in block.module.modules())
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_second_forward_on_the_same_input_recalls_what_comes_before_the_changes(
+    family: str, tmp_path: Path
+) -> None:
+    """Bit-equal to one that computes everything, and the attention is not called again."""
+    model = open_folder(save_tiny(family, tmp_path / "model"))
+    (batch,) = model.embed(some_windows([24, 24]))
+    changes = {p.name: pruned(p) for p in model.inspection.projections}
+    memo = Memo()
+    with model.block(LAYER) as block:
+        before = state(block)
+        first = block.inputs(batch.hidden, batch, memo)
+        assert bool(memo.outputs) is (family != "gemma2"), (
+            "gemma2's attention returns its weights too: too much to keep"
+        )
+        assert not any(p.module.startswith(path) for path in memo.outputs for p in block._projections)
+        assert all(
+            torch.equal(first[name], value) for name, value in block.inputs(batch.hidden, batch).items()
+        )
+        with block.changed(changes):
+            wanted = block.forward(batch.hidden, batch)
+            with forbidden(block, memo):
+                assert torch.equal(block.forward(batch.hidden, batch, memo), wanted)
+            other = block.forward(batch.hidden.clone(), batch, memo)
+            assert torch.equal(other, wanted), "another tensor is another input"
+        assert state(block) == before
+
+
+@contextlib.contextmanager
+def forbidden(block: Block, memo: Memo) -> Iterator[None]:
+    """Within, nothing inside the modules that `memo` knows may run."""
+
+    def fail(module: torch.nn.Module, _: object) -> None:
+        pytest.fail(f"{module} ran again")
+
+    inner = [m for path in memo.outputs for m in block.module.get_submodule(path).children()]
+    handles = [module.register_forward_pre_hook(fail) for module in inner]
+    assert bool(handles) is bool(memo.outputs)
+    yield
+    for handle in handles:
+        handle.remove()
+
+
+def test_what_was_changed_in_place_is_computed_again(tmp_path: Path) -> None:
+    model = open_folder(save_tiny("llama", tmp_path / "model"))
+    (batch,) = model.embed(some_windows([24, 24]))
+    memo = Memo()
+    with model.block(LAYER) as block:
+        wanted = block.forward(batch.hidden, batch)
+        block.inputs(batch.hidden, batch, memo)
+        for kept in memo.outputs.values():
+            kept.output[0].add_(1.0)
+        assert torch.equal(block.forward(batch.hidden, batch, memo), wanted)
