@@ -1,13 +1,17 @@
 """Writing what is done while the next layer is computed.
 
-One write at a time: at most one layer's results wait in memory, and its failure ends the job at the next one.
+One write at a time, in order. At most `WAITING` layers' results wait in memory: those of a block. A failure ends the job
+at the next layer that is done.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+
+WAITING = 3
 
 
 class WriteBehind:
@@ -15,22 +19,21 @@ class WriteBehind:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
-        self._last: tuple[Future[None], Callable[[], None]] | None = None
+        self._pending: deque[tuple[Future[None], Callable[[], None]]] = deque()
 
     def put(self, write: Callable[[], None], written: Callable[[], None]) -> None:
-        """Start `write` once the one before it is done; `written` is called from here, later, when it succeeded.
+        """Start `write` after those before it; `written` is called from here, later, when it succeeded.
 
-        Raises what the write before raised.
+        Raises what an earlier write raised.
         """
-        self.settle()
-        self._last = (self._pool.submit(write), written)
+        while self._pending and (len(self._pending) >= WAITING or self._pending[0][0].done()):
+            self._settle_first()
+        self._pending.append((self._pool.submit(write), written))
 
-    def settle(self) -> None:
-        """Wait for the last write. Raises what it raised."""
-        last, self._last = self._last, None
-        if last is not None:
-            last[0].result()
-            last[1]()
+    def _settle_first(self) -> None:
+        future, written = self._pending.popleft()
+        future.result()
+        written()
 
     def __enter__(self) -> WriteBehind:
         return self
@@ -39,7 +42,7 @@ class WriteBehind:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
-                self.settle()
+            while kind is None and self._pending:
+                self._settle_first()
         finally:
-            self._pool.shutdown(wait=True)
+            self._pool.shutdown(wait=True, cancel_futures=kind is None)

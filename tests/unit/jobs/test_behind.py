@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from worker.jobs.behind import WriteBehind
+from worker.jobs.behind import WAITING, WriteBehind
 
 
 def test_writes_in_order_and_tells_from_the_own_thread() -> None:
@@ -23,16 +23,41 @@ def test_writes_in_order_and_tells_from_the_own_thread() -> None:
     assert {name for _, name in told} == {threading.current_thread().name}
 
 
-def test_the_next_put_raises_what_a_write_raised() -> None:
-    told: list[int] = []
+def test_no_more_than_a_few_wait() -> None:
+    go, started = threading.Event(), threading.Event()
 
-    def fail() -> None:
-        raise OSError("full")
+    def slow() -> None:
+        started.set()
+        go.wait(10)
 
     with WriteBehind() as writer:
-        writer.put(fail, lambda: told.append(0))
-        with pytest.raises(OSError, match="full"):
-            writer.put(lambda: told.append(1), lambda: told.append(2))
+        writer.put(slow, lambda: None)
+        for _ in range(WAITING - 1):
+            writer.put(lambda: None, lambda: None)
+        started.wait(10)
+        threading.Timer(0.05, go.set).start()
+        writer.put(lambda: None, lambda: None)
+        assert go.is_set(), "waited for the first"
+
+
+def test_a_later_put_raises_what_a_write_raised() -> None:
+    told: list[int] = []
+    failed = threading.Event()
+
+    def fail() -> None:
+        failed.set()
+        raise OSError("full")
+
+    def many() -> None:
+        with WriteBehind() as writer:
+            writer.put(fail, lambda: told.append(0))
+            failed.wait(10)
+            for _ in range(WAITING):
+                writer.put(lambda: None, lambda: told.append(1))
+            pytest.fail("the failure was never raised")
+
+    with pytest.raises(OSError, match="full"):
+        many()
     assert told == []
 
 
