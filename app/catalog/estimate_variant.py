@@ -11,7 +11,7 @@ Memory of a worker's process, bytes; one block at a time, its groups one after t
                                                          those of the dense and of the changed model
     + the largest group's  n * in * 4 * COPIES           as float32, transposed; sorted by expert
     + its working memory: at once, as many experts as fit into WORK_BYTES, at least one, of
-                       4 * (FORMS * in^2 + 3 * in * out) Hessians in FORMS forms; weights, errors and masks
+                       4 * (FORMS * in^2 + 2 * in * out) Hessians in FORMS forms; weights, movements and masks
     + its new weights                                    k * in * out * s
     + its CHUNK_COPIES chunks of outputs                 when compared
 
@@ -48,12 +48,12 @@ from app.settings import Settings
 
 STREAMS = 3
 COPIES = 2
-FORMS = 4
+FORMS = 3
 WORK_BYTES = 2 * 2**30
 BINS = 192
 COMPRESSED = 0.3
 NEURON_BYTES = 9 * 8
-SWEPT_PER_SECOND = 2.0e7
+SWEPT_PER_SECOND = 8.0e7
 """Weights that SparseGPT's loop over columns passes: one core of a common server; a GPU is faster."""
 EIGEN = 10
 CLUSTERING = 30
@@ -159,7 +159,7 @@ class _Work:
     def _working(self, group: _Group, settings: Settings) -> float:
         copies = self.tokens * group.width * 4 * COPIES
         rows = group.rows if self.expanding else max(layer.out_features for layer in group.layers)
-        each = 4.0 * (FORMS * group.width**2 + 3 * group.width * rows)
+        each = 4.0 * (FORMS * group.width**2 + 2 * group.width * rows)
         together = each * max(1, min(self.experts, int(WORK_BYTES // each)))
         made = self.experts * group.width * group.rows * self.size
         most = max(layer.out_features for layer in group.layers) * self.tokens * 4
