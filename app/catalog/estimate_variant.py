@@ -18,7 +18,8 @@ Memory of a worker's process, bytes; one block at a time, its groups one after t
 Store, bytes a layer: weights packed as a bit a weight and the values that stay, `k * in * out * (1/8 + kept * s)`, and when
 compared `out * BINS * 4` counts, for expansions `1 + k` times, COMPRESSED, with a row of numbers a neuron.
 
-Time of a block: `2 * n` operations a weight for its forward pass; a group's Hessians `n * in^2`, over all experts; a
+Time of a block: `2 * n` operations a weight for each forward pass (one; propagated, another of the changed block, and one
+of the dense model's inputs when compared); a group's Hessians `n * in^2`, over all experts; a
 pruned layer's error `2 * in^2 * out`; with SparseGPT a layer's factors `in^3` an expert and its sweep `in^2 * out` an
 expert; a router's PCA `n * in^2 + EIGEN * in^3` and CLUSTERING rounds of `2 * n * in / reduction * k`; outputs
 `4 * n * in * out` when compared. All at the device's measured rate, times INEFFICIENCY. What is no product of matrices goes
@@ -188,7 +189,8 @@ class _Work:
 
     def seconds(self, groups: Sequence[_Group], gflops: float) -> float:
         """Time of a block at `gflops` 1e9 operations a second."""
-        products = 2.0 * self.tokens * self._block()
+        forwards = 1 + self.made.propagate * (1 + self.made.compare)
+        products = 2.0 * self.tokens * self._block() * forwards
         steps = 0.0
         for group in groups:
             weights = group.width * group.rows
