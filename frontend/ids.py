@@ -40,6 +40,19 @@ NUMBERS = "numbers"
 TOKENS = "tokens"
 PROVENANCE = "provenance"
 
+PAIRS = "pairs"
+PAIRS_GRAPH = "pairs-graph"
+NEURON_PLACE = "neuron-place"
+OUTPUTS_JOB = "outputs-job"
+OUTPUTS_TICK = "outputs-tick"
+BRUSH_ANSWER = "brush-answer"
+INTERVAL_REMARK = "interval-remark"
+RANGE_LOW = "range-low"
+RANGE_HIGH = "range-high"
+RANGE_SHOW = "range-show"
+DOWNLOAD = "download"
+DOWNLOAD_ERROR = "download-error"
+
 NAV_PREVIOUS = "nav-previous"
 NAV_NEXT = "nav-next"
 NAV_UP = "nav-up"
@@ -102,6 +115,21 @@ def view(key: str) -> dict[str, str]:
 def cancel(job: str) -> dict[str, str]:
     """The button that cancels `job`."""
     return {"type": "cancel", "job": job}
+
+
+def store_outputs(where: str) -> dict[str, str]:
+    """A button that stores the layer's outputs; `where` tells buttons apart."""
+    return {"type": "store-outputs", "where": where}
+
+
+def outputs_status(where: str) -> dict[str, str]:
+    """Where the job that stores them is followed."""
+    return {"type": "outputs-status", "where": where}
+
+
+def csv(card: str) -> dict[str, str]:
+    """The button that downloads what a card shows."""
+    return {"type": "csv", "card": card}
 
 
 def number(name: str) -> str:

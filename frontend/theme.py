@@ -15,6 +15,8 @@ SPARSE = "#D55E00"
 EXPANDED = "#009E73"
 GAUSSIAN = "#7F7F7F"
 PINNED = "#CC79A7"
+RANGE = "#F0E442"
+"""A range that is looked at."""
 EXPERTS = (
     "#F2A524",
     "#0057C4",
@@ -96,6 +98,9 @@ GRAPH_CONFIG: dict[str, Any] = {
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
     "toImageButtonOptions": {"format": "svg"},
 }
+
+BRUSH_CONFIG = GRAPH_CONFIG | {"modeBarButtonsToRemove": ["lasso2d", "autoScale2d"]}
+"""Of a plot across which a range can be drawn."""
 
 
 def number(value: float | None, digits: int = 3) -> str:

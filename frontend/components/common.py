@@ -32,10 +32,11 @@ def note(text: Children) -> Component:
     return html.P(text, className="note")
 
 
-def graph(name: str, figure: go.Figure, summary: str) -> Component:
-    """A plot with its summary for screen readers."""
+def graph(name: str, figure: go.Figure, summary: str, brush: bool = False) -> Component:
+    """A plot with its summary for screen readers. brush: a range can be drawn across it."""
     height = {"height": f"{figure.layout.height}px"}
-    plot = dcc.Graph(id=name, figure=figure, config=theme.GRAPH_CONFIG, responsive=True, style=height)
+    config = theme.BRUSH_CONFIG if brush else theme.GRAPH_CONFIG
+    plot = dcc.Graph(id=name, figure=figure, config=config, responsive=True, style=height)
     return html.Div(plot, role="img", className="plot", **{"aria-label": summary})
 
 

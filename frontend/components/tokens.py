@@ -10,8 +10,6 @@ from dash.development.base_component import Component
 from app.schemas.neuron import TokenExample
 from frontend import theme
 
-KINDS = {"high": "highest", "low": "lowest", "random": "random"}
-
 
 def token_list(examples: Sequence[TokenExample], experts: Mapping[int, Component] | None = None) -> Component:
     """One line per token: its value, and the token marked in the text around it.
@@ -25,19 +23,24 @@ def token_list(examples: Sequence[TokenExample], experts: Mapping[int, Component
 
 def _line(example: TokenExample, experts: Mapping[int, Component] | None) -> Component:
     where = f"token {example.position:,}: window {example.window}, place {example.offset}"
+    return html.Li(
+        [
+            html.Span(theme.number(example.value), className="token-value", title=repr(example.value)),
+            html.Span(experts.get(example.position), className="token-expert") if experts else None,
+            context(example),
+        ],
+        title=where,
+    )
+
+
+def context(example: TokenExample) -> Component:
+    """The token marked in the text around it, on one line."""
     text = [
         html.Span(html.Bdi(one_line(example.before)), className="before"),
         html.Mark(visible(example.token)),
         html.Span(one_line(example.after), className="after"),
     ]
-    return html.Li(
-        [
-            html.Span(theme.number(example.value), className="token-value", title=repr(example.value)),
-            html.Span(experts.get(example.position), className="token-expert") if experts else None,
-            html.Span(text, className="context"),
-        ],
-        title=where,
-    )
+    return html.Span(text, className="context")
 
 
 def one_line(text: str) -> str:

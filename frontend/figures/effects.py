@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,8 +13,11 @@ from plotly.subplots import make_subplots
 
 from app.schemas.distribution import ExpertOutputs, NeuronDistributions
 from frontend import theme
-from frontend.figures.neuron import LOG_BOTTOM
+from frontend.figures.neuron import LOG_BOTTOM, tokens_axis
+from frontend.figures.shown import BRUSH, RAW, Axis, Shown, joined, range_shapes
 
+INNER_BINS = 128
+"""Shared bins over the range of the dense outputs."""
 GAUSSIAN_SHOWN = 0.5
 """The axis reaches as far as the Gaussian has this many tokens in a bin."""
 MOST_PANELS = 64
@@ -64,23 +67,20 @@ def shown_range(found: NeuronDistributions) -> tuple[float, float]:
     return found.low + width * (first - 2), found.low + width * (last + 3)
 
 
-def overlay_figure(found: NeuronDistributions, log: bool) -> go.Figure:
-    """Dense as bars, sparse and expanded as steps, the Gaussian dashed; a click in the legend hides one."""
-    figure, x = go.Figure(), centres(found)
-    for one in series(found):
-        figure.add_trace(_bars(one, x, found.width) if one.name == "dense" else _line(one, x, log))
-    top = max(float(one.counts.max(initial=1.0)) for one in series(found))
-    ends = [math.log10(LOG_BOTTOM), math.log10(top * 1.4)] if log else [0, top * 1.05]
-    title = {"text": "output before the activation", "standoff": 6}
-    figure.update_xaxes(theme.plain_axis(title=title, range=list(shown_range(found)), hoverformat=".3g"))
-    figure.update_yaxes(
-        theme.plain_axis(
-            title={"text": "tokens", "standoff": 6},
-            type="log" if log else "linear",
-            range=ends,
-            **({"dtick": 1} if log else {}),
-        )
-    )
+def overlay_figure(found: NeuronDistributions, log: bool, shown: Shown = RAW) -> go.Figure:
+    """Dense as bars, sparse and expanded as steps, the Gaussian dashed; a click in the legend hides one, and a range can
+    be brushed across it. Standardised means: by the dense mean and standard deviation."""
+    figure, axis = go.Figure(), Axis.of(shown, found.mean, found.std)
+    lines = [replace(one, counts=joined(one.counts, INNER_BINS, shown.bins)) for one in series(found)]
+    width = found.width * (len(found.dense) / len(lines[0].counts)) / axis.std
+    x = axis.at(found.low) + width * (np.arange(len(lines[0].counts)) + 0.5)
+    for one in lines:
+        figure.add_trace(_bars(one, x, width) if one.name == "dense" else _line(one, x, log))
+    top = max(float(one.counts.max(initial=1.0)) for one in lines)
+    ends = tuple(float(axis.at(end)) for end in shown_range(found))
+    title = {"text": axis.title, "standoff": 6}
+    figure.update_xaxes(theme.plain_axis(title=title, range=list(ends), hoverformat=".3g"))
+    figure.update_yaxes(tokens_axis(log, top))
     figure.update_layout(
         theme.plain_layout(
             height=400,
@@ -89,6 +89,8 @@ def overlay_figure(found: NeuronDistributions, log: bool) -> go.Figure:
             showlegend=True,
             margin={"l": 56, "r": 16, "t": 32, "b": 44},
             legend={"orientation": "h", "x": 0, "y": 1.1},  # left: the mode bar comes at the right
+            shapes=range_shapes(shown, axis, (ends[0], ends[1])),
+            **BRUSH,
         )
     )
     return figure

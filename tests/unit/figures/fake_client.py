@@ -15,11 +15,12 @@ from app.schemas.job import Job, JobLog, JobState, Progress
 from app.schemas.layer import LayerSummary, LayerValues, MapRow, Metric, RunMap
 from app.schemas.model import Estimate, ModelSource, ModelSources, Projection
 from app.schemas.neuron import Distribution, NeuronDetail, NeuronRow, NeuronTokens, Provenance, TokenExample
+from app.schemas.outputs import LayerOutputs, NeuronOutputs, NeuronPairs, OutputsSubmitted, WdInterval
 from app.schemas.page import Page
 from app.schemas.pruning import Pruning, PruningRequest, PruningSubmitted
 from app.schemas.run import Run, RunModel, RunRequest, RunState, RunSubmitted
 from app.schemas.variant import VariantKind
-from tests.unit.figures import fake_variants
+from tests.unit.figures import fake_outputs, fake_variants
 
 RUN, MADE = fake_variants.RUN, fake_variants.MADE
 LIVE_RUN = "tiny-llama-ba9876543210"
@@ -246,7 +247,10 @@ class FakeClient:
         jobs: list[Job] | None = None,
         prunings: Sequence[Pruning] = (),
         expansions: Sequence[Expansion] = (),
+        outputs: LayerOutputs = fake_outputs.STORED,
     ) -> None:
+        self.layer_outputs = outputs
+        self.asked: list[dict[str, Any]] = []
         self.made_prunings, self.made_expansions = list(prunings), list(expansions)
         self.submitted: list[PruningRequest | ExpansionRequest] = []
         self._runs = [a_run(LIVE_RUN, RunState.running), a_run()] if runs is None else runs
@@ -347,6 +351,22 @@ class FakeClient:
     ) -> NeuronDistributions:
         self._known(layer, projection, index)
         return fake_variants.distributions(layer, projection, index, bool(pruning), bool(expansion))
+
+    async def outputs(self, run: str, layer: int, projection: str) -> LayerOutputs:
+        return self.layer_outputs
+
+    async def store_outputs(self, run: str, layer: int, projection: str) -> OutputsSubmitted:
+        return OutputsSubmitted(outputs=self.layer_outputs, job=fake_outputs.a_job())
+
+    async def tokens(self, run: str, layer: int, projection: str, index: int, **query: Any) -> NeuronOutputs:
+        self.asked.append(query)
+        return fake_outputs.tokens(**query)
+
+    async def pairs(self, run: str, layer: int, projection: str, index: int, **query: Any) -> NeuronPairs:
+        return fake_outputs.pairs(query.get("expansion") is not None)
+
+    async def wd_interval(self, run: str, layer: int, projection: str, index: int) -> WdInterval:
+        return fake_outputs.interval(row(layer, projection, index).wd)
 
     async def experts(self, run: str, expansion: str, layer: int, projection: str) -> list[ExpertTokens]:
         return fake_variants.expert_tokens()

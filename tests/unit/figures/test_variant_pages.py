@@ -19,7 +19,7 @@ from frontend.components.shell import breadcrumbs
 from frontend.pages import router
 from frontend.paths import keep_variants
 from tests.unit.figures import fake_client as fake
-from tests.unit.figures import fake_variants
+from tests.unit.figures import fake_outputs, fake_variants
 from tests.unit.figures.fake_variants import EXPANSION, PRUNING, a_pruning, an_expansion
 
 QUERY = f"pruning={PRUNING}&expansion={EXPANSION}"
@@ -106,7 +106,7 @@ def test_numbers_of_a_neuron_dense_sparse_and_expanded() -> None:
 
 
 def test_tokens_carry_the_chip_of_their_expert() -> None:
-    page = rendered(f"{NEURON}?{QUERY}")
+    page = rendered(f"{NEURON}?{QUERY}", a_client(outputs=fake_outputs.MISSING))
     assert page.count('"className": "expert-chip"') == 16
     assert '"className": "expert-chip"' not in rendered(f"{NEURON}?pruning={PRUNING}")
 
