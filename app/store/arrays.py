@@ -16,6 +16,8 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 CHUNK_NEURONS = 64
+_CHUNKS_AT_ONCE = {"codec_pipeline.batch_size": 64}
+"""One by one, as is zarr's default, encoding takes half as long again."""
 
 
 def encode(values: np.ndarray[Any, Any]) -> dict[str, bytes]:
@@ -23,17 +25,18 @@ def encode(values: np.ndarray[Any, Any]) -> dict[str, bytes]:
     memory: dict[str, Any] = {}
     tail = values.shape[1:]
     shard = -(-max(values.shape[0], 1) // CHUNK_NEURONS) * CHUNK_NEURONS
-    array = zarr.create_array(
-        store=MemoryStore(memory),
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=(CHUNK_NEURONS, *tail),
-        shards=(shard, *tail),
-        compressors=ZstdCodec(level=3, checksum=True),
-        fill_value=0,
-        config={"write_empty_chunks": True},
-    )
-    array[...] = values
+    with zarr.config.set(_CHUNKS_AT_ONCE):
+        array = zarr.create_array(
+            store=MemoryStore(memory),
+            shape=values.shape,
+            dtype=values.dtype,
+            chunks=(CHUNK_NEURONS, *tail),
+            shards=(shard, *tail),
+            compressors=ZstdCodec(level=3, checksum=True),
+            fill_value=0,
+            config={"write_empty_chunks": True},
+        )
+        array[...] = values
     return {name: buffer.to_bytes() for name, buffer in sorted(memory.items())}
 
 
