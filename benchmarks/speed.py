@@ -39,13 +39,13 @@ def questions(client: AsyncClient, run: Run, layers: list[LayerSummary]) -> dict
         return found.layer, found.projection, rng.randrange(found.neurons)
 
     async def run_map(rng: random.Random) -> object:
-        return await client.map(run.id, metric=rng.choice(METRICS), bins=512)
+        return await client.map(run.id, metric=rng.choice(METRICS))
 
     async def zoomed(rng: random.Random) -> object:
         first = rng.randrange(run.model.blocks)
         rank = rng.randrange(1, max(2, min(found.neurons for found in layers)))
         return await client.map(
-            run.id, rng.choice(METRICS), 512
+            run.id, rng.choice(METRICS), first_layer=first, last_layer=first + 8, first_rank=rank
         )
 
     async def layer(rng: random.Random) -> object:
@@ -64,7 +64,13 @@ def questions(client: AsyncClient, run: Run, layers: list[LayerSummary]) -> dict
     async def neuron(rng: random.Random) -> object:
         return await client.neuron(run.id, *drawn(rng))
 
-    return {"map": run_map, "map, zoomed": zoomed, "layer": layer, "neuron list": neurons, "neuron detail": neuron}
+    return {
+        "map": run_map,
+        "map, zoomed": zoomed,
+        "layer": layer,
+        "neuron list": neurons,
+        "neuron detail": neuron,
+    }
 
 
 async def measure(ask: Ask, calls: int, rng: random.Random) -> list[float]:
@@ -102,7 +108,9 @@ async def speed(store: str, calls: int) -> int:
 
 def main() -> None:
     """Measure the newest run of a store; the exit status is 1 when a goal was missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--store", required=True, help="folder or URL of the store")
     parser.add_argument("--calls", type=int, default=200, help="calls of each kind")
     given = parser.parse_args()

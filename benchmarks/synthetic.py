@@ -1,6 +1,6 @@
 """A made-up run of 1.4 million neurons, to look at the dashboard and measure the service at the size of a large model.
 
-    python -m benchmarks.synthetic --store big           # 1,441,792 neurons, about half a minute and 0.5 GB
+    python -m benchmarks.synthetic --store big           # 1,441,792 neurons, about half a minute and 0.3 GB
     WASSERSCOPE_STORE=big wasserscope up
 
 Shapes are Llama-3-8B's (gate and up 14,336, down 4,096 wide) in 44 blocks instead of 32, for 1.4 million neurons. It is
@@ -34,7 +34,7 @@ TOKENS, WINDOW = 4096, 512
 TWINS = 16
 """Neighbouring neurons that share their distribution."""
 JITTER = 1e-3
-WORDS = " the of and to in is a value name object class statement expression import module function".split(" ")
+WORDS = ("the", "of", "and", "to", "in", "is", "a", "value", "name", "object", "class", "statement", "module")
 Array = np.ndarray[Any, Any]
 
 
@@ -74,7 +74,9 @@ def make(store: Store, made: RunModel | None = None, seed: int = 0, processes: i
     store.write_tokens(run, _tokens(seed), facts)
     # Spawned, not forked: whoever calls this may have threads.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(_write_block, store.files.url, run, layer, made, seed) for layer in range(made.blocks)]
+        jobs = [
+            pool.submit(_write_block, store.files.url, run, layer, made, seed) for layer in range(made.blocks)
+        ]
         for job in jobs:
             job.result()
     store.forget(run)
@@ -204,7 +206,7 @@ def _floor() -> float:
 
 def _tokens(seed: int) -> pa.Table:
     position = np.arange(TOKENS)
-    token = np.random.default_rng(seed).integers(1, len(WORDS), TOKENS)
+    token = np.random.default_rng(seed).integers(0, len(WORDS), TOKENS)
     columns = {
         "position": position,
         "window": position // WINDOW,
@@ -217,7 +219,9 @@ def _tokens(seed: int) -> pa.Table:
 
 def main() -> None:
     """Write the run into a store and say what it takes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--store", required=True, help="folder or URL of the store to write into")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--blocks", type=int, default=BLOCKS)
@@ -225,7 +229,9 @@ def main() -> None:
     started, store = time.monotonic(), Store(given.store)
     run = make(store, model(given.blocks), given.seed)
     size = store.files.fs.du(store.files.path(f"runs/{run}"))
-    print(f"{run}: {store.run(run).neurons:,} neurons, {time.monotonic() - started:.0f} s, {size / 1e6:,.0f} MB")
+    print(
+        f"{run}: {store.run(run).neurons:,} neurons, {time.monotonic() - started:.0f} s, {size / 1e6:,.0f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,9 @@ from typing import Any
 
 import httpx
 import pytest
+
+from app.store import Store
+from benchmarks import synthetic
 
 ROOT = Path(__file__).parents[1]
 WASSERSCOPE = Path(sys.executable).with_name("wasserscope")
@@ -89,6 +93,24 @@ def start_demo(folder: Path, name: str = "demo") -> Demo:
             text=True,
         )
     return Demo(process, f"http://127.0.0.1:{port}", folder, output)
+
+
+@dataclass(frozen=True)
+class Big:
+    """A store with the synthetic run of 1.4 million neurons."""
+
+    folder: Path
+    run: str
+
+
+@pytest.fixture(scope="session")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Big]:
+    """Made once a session, and gone after it: it takes 0.3 GB."""
+    folder = tmp_path_factory.mktemp("big") / "store"
+    try:
+        yield Big(folder, synthetic.make(Store(str(folder))))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from app.queue import JobQueue
 from app.schemas.evaluation import EVALUATION_PATTERN
 from app.schemas.job import JOB_PATTERN, Job
 from app.schemas.run import RUN_PATTERN
+from app.schemas.variant import EXPANSION_PATTERN, PRUNING_PATTERN
 from app.settings import Settings
 from app.store import Store
 
@@ -105,24 +106,25 @@ ProjectionName = Annotated[
 NeuronIndex = Annotated[
     int, Path(ge=0, le=2**31 - 1, description="Row of the weight, from 0.", examples=[402])
 ]
-_PRUNING, _EXPANSION = r"^p-[0-9a-f]{12}$", r"^x-[0-9a-f]{12}$"
 
 PruningName = Annotated[
-    str, Path(pattern=_PRUNING, description="The pruning's id.", examples=["p-4f1c2a9be0d7"])
+    str, Path(pattern=PRUNING_PATTERN, description="The pruning's id.", examples=["p-4f1c2a9be0d7"])
 ]
 ExpansionName = Annotated[
-    str, Path(pattern=_EXPANSION, description="The expansion's id.", examples=["x-0123456789ab"])
+    str, Path(pattern=EXPANSION_PATTERN, description="The expansion's id.", examples=["x-0123456789ab"])
 ]
 EvaluationName = Annotated[
     str, Path(pattern=EVALUATION_PATTERN, description="The evaluation's id.", examples=["e-4f1c2a9be0d7"])
 ]
 PruningQuery = Annotated[
     str | None,
-    Query(pattern=_PRUNING, description="Pruning to show the effect of.", examples=["p-4f1c2a9be0d7"]),
+    Query(pattern=PRUNING_PATTERN, description="Pruning to show the effect of.", examples=["p-4f1c2a9be0d7"]),
 ]
 ExpansionQuery = Annotated[
     str | None,
-    Query(pattern=_EXPANSION, description="Expansion to show the effect of.", examples=["x-0123456789ab"]),
+    Query(
+        pattern=EXPANSION_PATTERN, description="Expansion to show the effect of.", examples=["x-0123456789ab"]
+    ),
 ]
 
 

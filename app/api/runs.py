@@ -27,7 +27,7 @@ from app.api.problems import answers
 from app.errors import NotFound, QueueUnavailable, about
 from app.queue import explore_work
 from app.schemas.job import Job, JobState
-from app.schemas.layer import LayerSummary, LayerValues, Metric, RunMap
+from app.schemas.layer import Correlation, LayerSummary, LayerValues, MapQuery, Metric, RunMap
 from app.schemas.model import ModelInspection
 from app.schemas.page import Page
 from app.schemas.run import Run, RunModel, RunRequest, RunState, RunSubmitted
@@ -103,9 +103,20 @@ def delete(service: ServiceDep, run: RunName) -> None:
 
 
 @router.get("/{run}/layers", operation_id="listLayers", responses=answers(404, 409, 422))
-def layers(store: StoreDep, run: RunName) -> Page[LayerSummary]:
+def layers(
+    store: StoreDep,
+    run: RunName,
+    min_wd: Annotated[
+        float | None,
+        Query(
+            allow_inf_nan=False,
+            description="Count in `at_least` the neurons of at least this WD.",
+            examples=[0.1],
+        ),
+    ] = None,
+) -> Page[LayerSummary]:
     """A summary of every layer that is finished: quantiles of WD, threshold, counts."""
-    found = store.layers(run)
+    found = store.layers(run, min_wd)
     return Page(items=found, total=len(found), limit=len(found), offset=0)
 
 
@@ -128,22 +139,34 @@ def layer(
     return store.layer_values(run, layer, projection, metrics or [Metric.wd], [pruning, expansion])
 
 
-@router.get("/{run}/map", operation_id="getMap", responses=answers(404, 409, 422))
-def run_map(
+@router.get(
+    "/{run}/layers/{layer}/{projection}/correlation",
+    operation_id="getCorrelation",
+    responses=answers(404, 409, 422),
+)
+def correlation(
     store: StoreDep,
     run: RunName,
-    metric: Annotated[Metric, Query(description="What to rank and colour by.")] = Metric.wd,
-    bins: Annotated[int, Query(ge=1, le=2048, description="Columns of the map.", examples=[512])] = 512,
-    projection: Annotated[
-        str | None, Query(max_length=128, description="Only this projection.", examples=["up_proj"])
-    ] = None,
+    layer: LayerNumber,
+    projection: ProjectionName,
+    x: Annotated[Metric, Query(description="One metric.")] = Metric.wd,
+    y: Annotated[Metric, Query(description="The other.")] = Metric.md,
     pruning: PruningQuery = None,
     expansion: ExpansionQuery = None,
-) -> RunMap:
-    """The overview of a run: one row per layer, its neurons ranked by the metric and binned by rank. Metrics of a
-    pruning or an expansion need it named; RI needs both.
+) -> Correlation:
+    """How two metrics of a layer's neurons go together: Pearson's and Spearman's correlation, and over how many
+    neurons. Metrics of a pruning or an expansion need it named; RI needs both.
     """
-    return store.run_map(run, metric, bins, projection, [pruning, expansion])
+    return store.correlation(run, layer, projection, (x, y), [pruning, expansion])
+
+
+@router.get("/{run}/map", operation_id="getMap", responses=answers(404, 409, 422))
+def run_map(store: StoreDep, run: RunName, query: Annotated[MapQuery, Query()]) -> RunMap:
+    """The overview of a run, or a part of it: one row per layer, its neurons ranked by the metric and binned by rank.
+    Metrics of a pruning or an expansion need it named; RI needs both. At most 100,000 cells come at once; a part is
+    binned anew, so that a small one has a cell per neuron.
+    """
+    return store.run_map(run, query)
 
 
 def with_job(run: Run, job: Job | None) -> Run:

@@ -18,7 +18,7 @@ from app.schemas.evaluation import Evaluation, EvaluationRequest, EvaluationSubm
 from app.schemas.expansion import Expansion, ExpansionRequest, ExpansionSubmitted, ExpertTokens
 from app.schemas.health import Health
 from app.schemas.job import Job, JobLog
-from app.schemas.layer import LayerSummary, LayerValues, RunMap
+from app.schemas.layer import Correlation, LayerSummary, LayerValues, RunMap
 from app.schemas.model import Estimate, ModelInspection, ModelSources
 from app.schemas.neuron import NeuronDetail, NeuronRow
 from app.schemas.outputs import LayerOutputs, NeuronOutputs, NeuronPairs, OutputsSubmitted, WdInterval
@@ -86,9 +86,9 @@ class AsyncClient:
         """Remove a run and all it stored."""
         await self._send(Calls.delete_run(run))
 
-    async def layers(self, run: str) -> list[LayerSummary]:
-        """A summary of each layer."""
-        return (await self._send(Calls.layers(run))).items
+    async def layers(self, run: str, min_wd: float | None = None) -> list[LayerSummary]:
+        """A summary of each layer; with `min_wd` also how many of its neurons have at least that WD."""
+        return (await self._send(Calls.layers(run, min_wd))).items
 
     async def layer(
         self,
@@ -105,20 +105,32 @@ class AsyncClient:
             Calls.layer(run, layer, projection, metrics, pruning=pruning, expansion=expansion)
         )
 
+    async def correlation(
+        self,
+        run: str,
+        layer: int,
+        projection: str,
+        x: str = "wd",
+        y: str = "md",
+        *,
+        pruning: str | None = None,
+        expansion: str | None = None,
+    ) -> Correlation:
+        """How two metrics of a layer's neurons go together."""
+        call = Calls.correlation(run, layer, projection, x, y, pruning=pruning, expansion=expansion)
+        return await self._send(call)
+
     async def map(
         self,
         run: str,
         metric: str = "wd",
-        bins: int = 512,
+        bins: int | None = None,
         projection: str | None = None,
-        *,
-        pruning: str | None = None,
-        expansion: str | None = None,
+        **part: Any,
     ) -> RunMap:
-        """The Wasserstein map, or that of another metric; one of a pruning or an expansion needs it named."""
-        return await self._send(
-            Calls.map(run, metric, bins, projection, pruning=pruning, expansion=expansion)
-        )
+        """The Wasserstein map, that of another metric, or a part of it; `part` has the other fields of MapQuery."""
+        query = {"metric": metric, "bins": bins, "projection": projection, **part}
+        return await self._send(Calls.map(run, query))
 
     async def neurons(self, run: str, **query: Any) -> Page[NeuronRow]:
         """A page of neurons; `query` has the fields of NeuronQuery."""

@@ -17,7 +17,7 @@ from app.schemas.evaluation import Evaluation, EvaluationRequest, EvaluationSubm
 from app.schemas.expansion import Expansion, ExpansionRequest, ExpansionSubmitted, ExpertTokens
 from app.schemas.health import Health
 from app.schemas.job import Job, JobLog
-from app.schemas.layer import LayerSummary, LayerValues, RunMap
+from app.schemas.layer import Correlation, LayerSummary, LayerValues, RunMap
 from app.schemas.model import Estimate, InspectRequest, ModelInspection, ModelSources
 from app.schemas.neuron import NeuronDetail, NeuronRow
 from app.schemas.outputs import LayerOutputs, NeuronOutputs, NeuronPairs, OutputsSubmitted, WdInterval
@@ -128,8 +128,8 @@ class Calls:
         return Call("DELETE", f"/runs/{run}", None)
 
     @staticmethod
-    def layers(run: str) -> Call[Page[LayerSummary]]:
-        return Call("GET", f"/runs/{run}/layers", Page[LayerSummary])
+    def layers(run: str, min_wd: float | None) -> Call[Page[LayerSummary]]:
+        return Call("GET", f"/runs/{run}/layers", Page[LayerSummary], {"min_wd": min_wd})
 
     @staticmethod
     def layer(
@@ -139,9 +139,15 @@ class Calls:
         return Call("GET", f"/runs/{run}/layers/{layer}/{projection}", LayerValues, params)
 
     @staticmethod
-    def map(run: str, metric: str, bins: int, projection: str | None, **variants: str | None) -> Call[RunMap]:
-        params = {"metric": metric, "bins": bins, "projection": projection, **variants}
-        return Call("GET", f"/runs/{run}/map", RunMap, params)
+    def correlation(
+        run: str, layer: int, projection: str, x: str, y: str, **variants: str | None
+    ) -> Call[Correlation]:
+        path = f"/runs/{run}/layers/{layer}/{projection}/correlation"
+        return Call("GET", path, Correlation, {"x": x, "y": y, **variants})
+
+    @staticmethod
+    def map(run: str, query: dict[str, Any]) -> Call[RunMap]:
+        return Call("GET", f"/runs/{run}/map", RunMap, query)
 
     @staticmethod
     def neurons(run: str, query: dict[str, Any]) -> Call[Page[NeuronRow]]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.schemas.variant import VariantKind
+from app.schemas.variant import EXPANSION_PATTERN, PRUNING_PATTERN, VariantKind
+
+MOST_CELLS = 100_000
+"""Cells of a heatmap that one answer may hold: more would freeze a browser and could not be told apart."""
+MAP_BINS = 512
+"""Columns of the map when no number is asked for."""
 
 
 class Metric(StrEnum):
@@ -71,6 +76,11 @@ class LayerSummary(BaseModel):
         description="Wasserstein neurons: the top share of the layer by WD.", examples=[46]
     )
     above_floor: int = Field(description="Neurons whose WD is above the Gaussian floor.", examples=[1510])
+    at_least: int | None = Field(
+        None,
+        description="Neurons of at least the WD that was asked for with min_wd; null when none was.",
+        examples=[31],
+    )
 
 
 class LayerValues(BaseModel):
@@ -92,6 +102,8 @@ class MapRow(BaseModel):
     layer: int = Field(description="The block's number, from 0.", examples=[15])
     projection: str = Field(description="The projection's name.", examples=["up_proj"])
     neurons: int = Field(description="Its neurons.", examples=[1536])
+    first_rank: int = Field(1, description="Rank of the first neuron of the row, from 1.", examples=[1])
+    last_rank: int = Field(description="Rank of its last neuron.", examples=[1536])
     values: list[float | None] = Field(
         description="Mean of the metric over the neurons of each bin; neurons are ranked from the highest.",
         examples=[[0.42, 0.11, 0.05]],
@@ -109,3 +121,62 @@ class RunMap(BaseModel):
     rows: list[MapRow] = Field(description="One per layer, in the model's order.")
     minimum: float | None = Field(description="Smallest value of the map.", examples=[0.006])
     maximum: float | None = Field(description="Largest value of the map.", examples=[0.42])
+
+
+class MapQuery(BaseModel):
+    """Which map, and which part of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: Metric = Field(Metric.wd, description="What to rank and colour by.")
+    bins: int | None = Field(
+        None,
+        ge=1,
+        le=2048,
+        description="Columns of the map; by default 512, fewer where that would be more than 100,000 cells.",
+        examples=[512],
+    )
+    projection: str | None = Field(
+        None, max_length=128, description="Only this projection.", examples=["up_proj"]
+    )
+    first_layer: int = Field(0, ge=0, le=2**31 - 1, description="Only blocks from this one on.", examples=[8])
+    last_layer: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="Only blocks up to this one.", examples=[15]
+    )
+    first_rank: int = Field(
+        1,
+        ge=1,
+        le=2**31 - 1,
+        description="Only neurons from this rank in their layer on; layers that have none are left out.",
+        examples=[1],
+    )
+    last_rank: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Only neurons up to this rank.", examples=[400]
+    )
+    pruning: str | None = Field(
+        None,
+        pattern=PRUNING_PATTERN,
+        description="Pruning to show the effect of.",
+        examples=["p-4f1c2a9be0d7"],
+    )
+    expansion: str | None = Field(
+        None,
+        pattern=EXPANSION_PATTERN,
+        description="Expansion to show the effect of.",
+        examples=["x-0123456789ab"],
+    )
+
+
+class Correlation(BaseModel):
+    """How two metrics of a layer's neurons go together."""
+
+    x: Metric = Field(description="One metric.")
+    y: Metric = Field(description="The other.")
+    n: int = Field(description="Neurons in which both have a value: what was correlated.", examples=[1536])
+    pearson: float | None = Field(
+        description="Pearson's correlation; null with fewer than two neurons or where one metric is constant.",
+        examples=[0.41],
+    )
+    spearman: float | None = Field(
+        description="Spearman's rank correlation, ties at their mean rank; null likewise.", examples=[0.63]
+    )

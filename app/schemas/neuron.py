@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
+
+from app.schemas.variant import EXPANSION_PATTERN, PRUNING_PATTERN
 
 GAUSSIAN_ENTROPY_NATS = 1.4189385332046727
 """Differential entropy of the standard normal, 0.5 * ln(2 * pi * e)."""
@@ -67,11 +71,14 @@ class NeuronRow(BaseModel):
     )
 
 
-SORT_PATTERN = (
-    r"^-?(wd|md|mean|std|skew|kurtosis|entropy|mean_abs_weight|weight_norm|zero_share"
+_COLUMNS = (
+    r"(wd|md|mean|std|skew|kurtosis|entropy|mean_abs_weight|weight_norm|zero_share"
     r"|layer|index|rank_layer|rank_model"
-    r"|pruned_wd|pruned_w1|pruned_rmse|expanded_wd|expanded_w1|expanded_rmse|weighted_wd|weighted_md|ri)$"
+    r"|pruned_wd|pruned_w1|pruned_rmse|expanded_wd|expanded_w1|expanded_rmse|weighted_wd|weighted_md|ri)"
 )
+SORT_PATTERN = rf"^-?{_COLUMNS}$"
+CONDITION_PATTERN = rf"^{_COLUMNS}(>=|<=|>|<|=)(-?[0-9]{{1,20}}(\.[0-9]{{0,20}})?([eE][-+]?[0-9]{{1,3}})?)$"
+"""A column, a comparison and a number; `app.store.scores` reads its groups."""
 
 
 class NeuronQuery(BaseModel):
@@ -94,15 +101,22 @@ class NeuronQuery(BaseModel):
     wasserstein: bool | None = Field(
         None, description="Only Wasserstein neurons, or only the others.", examples=[True]
     )
+    where: list[Annotated[str, Field(pattern=CONDITION_PATTERN, max_length=80)]] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Only neurons that meet all of these conditions, each a column that can be sorted by, one of "
+        ">=, <=, >, <, = and a number; neurons without a value meet none.",
+        examples=[["kurtosis>=5", "md<1.2"]],
+    )
     pruning: str | None = Field(
         None,
-        pattern=r"^p-[0-9a-f]{12}$",
+        pattern=PRUNING_PATTERN,
         description="Add what this pruning did to each neuron; sorting by it needs it named.",
         examples=["p-4f1c2a9be0d7"],
     )
     expansion: str | None = Field(
         None,
-        pattern=r"^x-[0-9a-f]{12}$",
+        pattern=EXPANSION_PATTERN,
         description="Add what this expansion did to each neuron; RI needs both.",
         examples=["x-0123456789ab"],
     )

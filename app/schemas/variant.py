@@ -14,6 +14,7 @@ from app.schemas.job import Job
 from app.schemas.model import Estimate
 
 VARIANT_PATTERN = r"^[px]-[0-9a-f]{12}$"
+PRUNING_PATTERN, EXPANSION_PATTERN = r"^p-[0-9a-f]{12}$", r"^x-[0-9a-f]{12}$"
 PATTERN_PATTERN = r"^[0-9]{1,5}:[0-9]{1,5}$"
 
 

@@ -5,6 +5,7 @@ A run under way can be read as far as it has come: its ranks are then those amon
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,9 @@ import pyarrow as pa
 from app.errors import Conflict, CorruptStore, InvalidRequest, NotFound
 from app.schemas.distribution import NeuronDistributions
 from app.schemas.expansion import ExpertTokens
-from app.schemas.layer import LayerSummary, LayerValues, Metric, RunMap
+from app.schemas.layer import MOST_CELLS, Correlation, LayerSummary, LayerValues, MapQuery, Metric, RunMap
 from app.schemas.neuron import (
+    CONDITION_PATTERN,
     Distribution,
     NeuronDetail,
     NeuronEffects,
@@ -26,6 +28,7 @@ from app.schemas.neuron import (
 from app.schemas.page import Page
 from app.store import keys
 from app.store.cache import Cache
+from app.store.correlation import correlations
 from app.store.effects import Effects
 from app.store.evaluations import Evaluations
 from app.store.outputs import Outputs
@@ -51,10 +54,14 @@ class Reader(Writer):
         self.effects = Effects(self.variants, self._rows)
         self.outputs = Outputs(self, self._rows)
 
-    def layers(self, run: str) -> list[LayerSummary]:
-        """A summary of each layer, in the model's order."""
-        facts = self.facts(run)
-        return self.scores(run).summaries(facts.gaussian_floor if facts else 0.0)
+    def layers(self, run: str, min_wd: float | None = None) -> list[LayerSummary]:
+        """A summary of each layer, in the model's order; with `min_wd` also how many have at least that WD."""
+        facts, scores = self.facts(run), self.scores(run)
+        found = scores.summaries(facts.gaussian_floor if facts else 0.0)
+        if min_wd is None:
+            return found
+        counts = scores.at_least(min_wd)
+        return [s.model_copy(update={"at_least": counts[s.layer, s.projection]}) for s in found]
 
     def layer_values(
         self,
@@ -66,23 +73,36 @@ class Reader(Writer):
     ) -> LayerValues:
         """Metrics of all neurons of one layer, in the order of their index; null where `variants` have not come to."""
         scores = self.scores(run, require(metrics, variants))
-        self._require(run, scores, layer, projection)
+        neurons = self._require(run, scores, layer, projection)
+        if neurons > MOST_CELLS and metrics:
+            raise InvalidRequest(
+                f"{projection} of block {layer} has {neurons:,} neurons; at most {MOST_CELLS:,} come at once.",
+                hint=f"GET /api/v1/runs/{run}/neurons?layer={layer}&projection={projection} has them page by page, and "
+                "with format=parquet all.",
+            )
         [summary] = [s for s in self.layers(run) if (s.layer, s.projection) == (layer, projection)]
         values = scores.columns(layer, projection, [m.value for m in metrics]) if metrics else {}
         return LayerValues(
-            layer=layer, projection=projection, neurons=summary.neurons, summary=summary, metrics=values
+            layer=layer, projection=projection, neurons=neurons, summary=summary, metrics=values
         )
 
-    def run_map(
+    def correlation(
         self,
         run: str,
-        metric: Metric,
-        bins: int,
-        projection: str | None = None,
+        layer: int,
+        projection: str,
+        metrics: tuple[Metric, Metric],
         variants: Sequence[str | None] = (),
-    ) -> RunMap:
-        """The overview of the run."""
-        return self.scores(run, require([metric], variants)).map(metric, bins, projection)
+    ) -> Correlation:
+        """How two metrics of a layer's neurons go together."""
+        scores, (x, y) = self.scores(run, require(metrics, variants)), metrics
+        self._require(run, scores, layer, projection)
+        n, pearson, spearman = correlations(*(scores.values(layer, projection, m) for m in metrics))
+        return Correlation(x=x, y=y, n=n, pearson=pearson, spearman=spearman)
+
+    def run_map(self, run: str, query: MapQuery) -> RunMap:
+        """The overview of the run, or a part of it. Raises InvalidRequest."""
+        return self.scores(run, require([query.metric], [query.pruning, query.expansion])).map(query)
 
     def neurons(self, run: str, query: NeuronQuery) -> Page[NeuronRow]:
         """A page of neurons."""
@@ -101,8 +121,11 @@ class Reader(Writer):
         return self._asked(run, query).page(query)
 
     def _asked(self, run: str, query: NeuronQuery) -> Scores:
-        name = query.sort.lstrip("-")
-        metrics = [Metric(name)] if name in Metric.__members__ else []
+        names = [
+            query.sort.lstrip("-"),
+            *(re.findall(CONDITION_PATTERN, where)[0][0] for where in query.where),
+        ]
+        metrics = [Metric(name) for name in names if name in Metric.__members__]
         return self.scores(run, require(metrics, [query.pruning, query.expansion]))
 
     def distributions(

@@ -7,6 +7,7 @@ Ranks are by WD, from 1, constants last, ties by layer, projection and index: th
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from app.schemas.layer import LayerSummary, MapRow, Metric, RunMap
-from app.schemas.neuron import NeuronQuery
+from app.schemas.layer import LayerSummary, MapQuery, Metric, RunMap
+from app.schemas.neuron import CONDITION_PATTERN, NeuronQuery
 from app.store.cache import Cache
+from app.store.maps import LayerRows, run_map
 
 SCHEMA = pa.schema(
     [
@@ -89,15 +91,23 @@ class Scores:
 
     def __init__(self, table: pa.Table) -> None:
         self.neurons: int = table.num_rows
-        self._connection: Any = duckdb.connect(":memory:", config={"threads": 2})
+        # Unsorted questions are answered in the table's order: `_column` rests on it.
+        self._connection: Any = duckdb.connect(
+            ":memory:", config={"threads": 2, "preserve_insertion_order": True}
+        )
         self._connection.register("incoming", table)
         self._connection.execute("create table scores as select * from incoming")
         self._connection.unregister("incoming")
         self._shown = ROW_COLUMNS + [name for name in EFFECT_COLUMNS if name in table.column_names]
-        sizes = table.group_by(["layer", "projection"]).aggregate([("index", "count")]).to_pylist()
-        self.sizes = {(g["layer"], g["projection"]): int(g["index_count"]) for g in sizes}
+        layers, names = table["layer"].to_numpy(), table["projection"]
+        self._rows = [
+            LayerRows(int(layers[start]), names[start].as_py(), start, stop)
+            for start, stop in groups(layers, table["place"].to_numpy())
+        ]
+        self.sizes = {(rows.layer, rows.projection): rows.neurons for rows in self._rows}
         """Neurons of each (layer, projection)."""
         self._summaries: Cache[list[LayerSummary]] = Cache(4)
+        self._values: Cache[np.ndarray[Any, Any]] = Cache(8)
         self._maps: Cache[RunMap] = Cache(32)
 
     def _ask(self, sql: str, values: Sequence[Any] = ()) -> pa.Table:
@@ -144,12 +154,31 @@ class Scores:
         """One summary per layer and projection, in the model's order."""
         return self._summaries.get((floor,), lambda: self._summarise(floor))
 
-    def map(self, metric: Metric, bins: int, projection: str | None) -> RunMap:
-        """Every layer's neurons ranked by `metric` from the highest and averaged in bins of neighbouring ranks.
+    def at_least(self, wd: float) -> dict[tuple[int, str], int]:
+        """How many neurons of each layer have at least this WD."""
+        table = self._ask(
+            "select layer, projection, count(*) filter (where wd >= ?) n from scores group by layer, projection",
+            [wd],
+        )
+        return {(row["layer"], row["projection"]): row["n"] for row in table.to_pylist()}
 
-        No more bins than the widest layer has neurons; a narrower layer is stretched, so that all rows are as long.
-        """
-        return self._maps.get((metric, bins, projection), lambda: self._map(metric, bins, projection))
+    def map(self, query: MapQuery) -> RunMap:
+        """Every layer's neurons ranked by a metric from the highest and averaged in bins of neighbouring ranks."""
+        return self._maps.get((query,), lambda: run_map(query, self._column(query.metric), self._rows))
+
+    def _column(self, metric: Metric) -> np.ndarray[Any, Any]:
+        """A metric of all neurons, in the order of `_rows`, nan where there is none."""
+
+        def read() -> np.ndarray[Any, Any]:
+            column = self._ask(f"select {metric.value} as value from scores")["value"]
+            return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+        return self._values.get((metric,), read)
+
+    def values(self, layer: int, projection: str, metric: Metric) -> np.ndarray[Any, Any]:
+        """A metric of one layer's neurons in the order of their index, nan where there is none."""
+        rows = next(rows for rows in self._rows if (rows.layer, rows.projection) == (layer, projection))
+        return self._column(metric)[rows.start : rows.stop]
 
     def _summarise(self, floor: float) -> list[LayerSummary]:
         table = self._ask(
@@ -162,38 +191,6 @@ class Scores:
         )
         return [LayerSummary(**row) for row in table.to_pylist()]
 
-    def _map(self, metric: Metric, bins: int, projection: str | None) -> RunMap:
-        table = self._ask(
-            f'select layer, place, projection, "index", {metric.value} as value from scores '
-            f'{"where projection = ?" if projection else ""} order by layer, place, value desc nulls last, "index"',
-            [projection] if projection else [],
-        )
-        value = table["value"].to_numpy(zero_copy_only=False).astype(np.float64)
-        index, names = table["index"].to_numpy(), table["projection"]
-        layers = table["layer"].to_numpy()
-        rows_of = list(groups(layers, table["place"].to_numpy()))
-        bins = min(bins, max((stop - start for start, stop in rows_of), default=0))
-        rows = []
-        for start, stop in rows_of:
-            means, leaders = _binned(value[start:stop], bins)
-            rows.append(
-                MapRow(
-                    layer=int(layers[start]),
-                    projection=names[start].as_py(),
-                    neurons=stop - start,
-                    values=[None if np.isnan(v) else float(v) for v in means],
-                    leaders=index[start:stop][leaders].tolist(),
-                )
-            )
-        known = [v for row in rows for v in row.values if v is not None]
-        return RunMap(
-            metric=metric,
-            bins=bins,
-            rows=rows,
-            minimum=min(known, default=None),
-            maximum=max(known, default=None),
-        )
-
 
 def groups(layer: np.ndarray[Any, Any], place: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
     """Runs of equal (layer, place) as (start, stop)."""
@@ -202,19 +199,6 @@ def groups(layer: np.ndarray[Any, Any], place: np.ndarray[Any, Any]) -> list[tup
     change = np.flatnonzero((np.diff(layer) != 0) | (np.diff(place) != 0)) + 1
     edges = [0, *change.tolist(), len(layer)]
     return list(itertools.pairwise(edges))
-
-
-def _binned(values: np.ndarray[Any, Any], bins: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Mean of each of `bins` slices (nan where nothing is known) and the position each starts at."""
-    count = len(values)
-    start = np.arange(bins) * count // bins
-    stop = np.maximum((np.arange(bins) + 1) * count // bins, start + 1)
-    known = ~np.isnan(values)
-    total = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
-    number = np.concatenate([[0], np.cumsum(known)])
-    n = number[stop] - number[start]
-    means = np.where(n > 0, (total[stop] - total[start]) / np.maximum(n, 1), np.nan)
-    return means, start
 
 
 def _where(query: NeuronQuery) -> tuple[str, list[Any]]:
@@ -230,4 +214,8 @@ def _where(query: NeuronQuery) -> tuple[str, list[Any]]:
         if value is not None:
             parts.append(f"{column} {sign} ?")
             values.append(value)
+    for condition in query.where:
+        column, sign, number = re.findall(CONDITION_PATTERN, condition)[0][:3]
+        parts.append(f'"{column}" {sign} ?')
+        values.append(float(number))
     return ("where " + " and ".join(parts)) if parts else "", values

@@ -123,6 +123,7 @@ def run_map(metric: Metric, bins: int, pruning: bool = False, expansion: bool = 
                         layer=layer,
                         projection=projection,
                         neurons=count,
+                        last_rank=count,
                         values=[None] * bins,
                         leaders=[0] * bins,
                     )
@@ -134,6 +135,7 @@ def run_map(metric: Metric, bins: int, pruning: bool = False, expansion: bool = 
                     layer=layer,
                     projection=projection,
                     neurons=count,
+                    last_rank=count,
                     values=[known[p][0] for p in places],
                     leaders=[known[p][1] for p in places],
                 )

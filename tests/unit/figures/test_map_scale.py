@@ -12,7 +12,14 @@ from frontend.figures import map as figures
 def made(rows: list[list[float | None]]) -> RunMap:
     """A map of one projection with a neuron per bin."""
     lines = [
-        MapRow(layer=i, projection="up_proj", neurons=len(v), values=v, leaders=list(range(len(v))))
+        MapRow(
+            layer=i,
+            projection="up_proj",
+            neurons=len(v),
+            last_rank=len(v),
+            values=v,
+            leaders=list(range(len(v))),
+        )
         for i, v in enumerate(rows)
     ]
     return RunMap(metric=Metric.wd, bins=len(rows[0]), rows=lines, minimum=None, maximum=None)
@@ -33,7 +40,9 @@ def test_no_values_or_one_value_still_make_a_range(values: list[float | None]) -
 
 def test_bins_cover_the_ranks_they_hold() -> None:
     """Seven neurons in three bins: ranks 1-2, 3-4, 5-7, each cell from half a rank before to half a rank after."""
-    row = MapRow(layer=0, projection="up_proj", neurons=7, values=[3.0, 2.0, 1.0], leaders=[0, 2, 4])
+    row = MapRow(
+        layer=0, projection="up_proj", neurons=7, last_rank=7, values=[3.0, 2.0, 1.0], leaders=[0, 2, 4]
+    )
     figure = figures.map_figure(RunMap(metric=Metric.wd, bins=3, rows=[row], minimum=1.0, maximum=3.0))
     assert list(figure.data[0].x) == [0.5, 2.5, 4.5, 7.5]
     assert figure.data[0].customdata[0, :, :2].tolist() == [[1, 2], [3, 4], [5, 7]]

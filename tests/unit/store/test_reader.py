@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import Conflict, NotFound
-from app.schemas.layer import Metric
+from app.errors import Conflict, InvalidRequest, NotFound
+from app.schemas.layer import MapQuery, Metric
 from app.schemas.neuron import NeuronQuery
 from app.store import Store
 from tests.unit.store.made import BLOCKS, FACTS, WIDTHS, make_run, model, request, wd, write_block
@@ -103,8 +103,37 @@ def test_filters_and_pages(store: Store, run: str) -> None:
     assert store.neurons(run, NeuronQuery(limit=0)).items == []
 
 
+def test_conditions_on_any_column_against_a_slow_version(store: Store, run: str) -> None:
+    conditions = ["wd>=0.25", "kurtosis<40", "index>3", "rank_layer<=30", "entropy=1.0", "md>-2.5e0"]
+    query = NeuronQuery(where=conditions, limit=1000, sort="index")
+    found = store.neurons(run, query)
+    every = store.neurons(run, NeuronQuery(limit=1000)).items
+    want = {
+        (n.layer, n.projection, n.index)
+        for n in every
+        if n.wd is not None
+        and n.wd >= 0.25
+        and (n.kurtosis or 0) < 40
+        and n.index > 3
+        and n.rank_layer <= 30
+        and n.entropy == 1.0
+        and (n.md or 0) > -2.5
+    }
+    assert found.total == len(want) > 10
+    assert {(n.layer, n.projection, n.index) for n in found.items} == want
+    with pytest.raises(InvalidRequest, match="pruned_w1"):
+        store.neurons(run, NeuronQuery(where=["pruned_w1>0.1"]))
+
+
+def test_how_many_have_at_least_a_wd(store: Store, run: str) -> None:
+    for summary in store.layers(run, min_wd=0.5):
+        known = [v for v in wd(summary.layer, summary.projection) if v is not None]
+        assert summary.at_least == sum(v >= 0.5 for v in known)
+    assert {summary.at_least for summary in store.layers(run)} == {None}
+
+
 def test_map_bins_by_rank_against_a_slow_version(store: Store, run: str) -> None:
-    shown = store.run_map(run, Metric.wd, bins=30)
+    shown = store.run_map(run, MapQuery(bins=30))
     assert shown.bins == 30
     for row in shown.rows:
         rows = sorted(
@@ -123,11 +152,11 @@ def test_map_bins_by_rank_against_a_slow_version(store: Store, run: str) -> None
 
 
 def test_map_has_no_more_bins_than_neurons(store: Store, run: str) -> None:
-    assert store.run_map(run, Metric.md, bins=512).bins == 70
-    only = store.run_map(run, Metric.wd, bins=512, projection="down_proj")
+    assert store.run_map(run, MapQuery(metric=Metric.md, bins=512)).bins == 70
+    only = store.run_map(run, MapQuery(projection="down_proj"))
     assert only.bins == 20
     assert {row.projection for row in only.rows} == {"down_proj"}
-    assert store.run_map(run, Metric.wd, bins=512, projection="nothing").rows == []
+    assert store.run_map(run, MapQuery(projection="nothing")).rows == []
 
 
 def test_neuron_detail(store: Store, run: str) -> None:
