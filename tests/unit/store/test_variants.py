@@ -11,7 +11,7 @@ import pytest
 from app.errors import Conflict, CorruptStore, InvalidRequest, NotFound
 from app.schemas.evaluation import EvaluationRequest, PerplexityResult
 from app.schemas.expansion import ExpansionSettings
-from app.schemas.layer import Metric
+from app.schemas.layer import MapQuery, Metric
 from app.schemas.neuron import NeuronQuery
 from app.schemas.pruning import NeuronChoice, PruningRequest, PruningSettings
 from app.schemas.variant import Cluster, Coverage, LayerResult
@@ -160,7 +160,9 @@ def test_metrics_of_variants_join_the_scores(store: Store, run: str) -> None:
     assert set(store.layer_values(run, 0, "gate_proj", [Metric.ri], both).metrics["ri"]) == {None}
     row = next(
         r
-        for r in store.run_map(run, Metric.pruned_rmse, 512, None, both).rows
+        for r in store.run_map(
+            run, MapQuery(metric=Metric.pruned_rmse, pruning=both[0], expansion=both[1])
+        ).rows
         if (r.layer, r.projection) == (1, "gate_proj")
     )
     assert row.values[0] == 3.0 * (count - 1)
@@ -174,7 +176,7 @@ def test_metrics_of_variants_join_the_scores(store: Store, run: str) -> None:
 
 def test_a_metric_without_its_variant_is_refused(store: Store, run: str) -> None:
     with pytest.raises(InvalidRequest, match="'ri' needs the expansion and the pruning"):
-        store.run_map(run, Metric.ri, 32)
+        store.run_map(run, MapQuery(metric=Metric.ri))
     pruning = store.variants.create(run, SPARSEGPT)
     with pytest.raises(InvalidRequest, match="needs the expansion"):
         store.neurons(run, NeuronQuery(sort="-weighted_wd", pruning=pruning))

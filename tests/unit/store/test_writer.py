@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from app.errors import CorruptStore, NotFound, StoreError, StoreFull
-from app.schemas.layer import Metric
+from app.schemas.layer import MapQuery
 from app.schemas.neuron import NeuronQuery
 from app.schemas.run import RunState
 from app.store import Store
@@ -218,7 +218,7 @@ def test_a_remote_store_reads_and_writes_the_same() -> None:
         assert fresh.run(run).state is RunState.finished
         assert fresh.verify(run) == []
         assert fresh.neuron(run, 1, "gate_proj", 65).distribution.counts[0] == 65_001
-        assert len(fresh.run_map(run, Metric.wd, 8).rows) == 2 * BLOCKS
+        assert len(fresh.run_map(run, MapQuery(bins=8)).rows) == 2 * BLOCKS
         assert fresh.check().ok
         fresh.delete_run(run)
         assert fresh.runs(5, 0).total == 0
