@@ -36,10 +36,11 @@ demo: $(VENV)/.demo  ## the Wasserstein map of a real language model, in the bro
 up: $(VENV)/.demo  ## the dashboard, the API and one worker
 	@exec $(BIN)/wasserscope up
 
-# Tests without a service run on all cores, a file on each; then those that start real processes, one after the other.
+# Tests without a service run on all cores, a file on each; then those that start real processes, two at once: what two tests
+# share (the demo, a server with a finished run) is made once, and all that ask for it run one after the other.
 test: check  ## everything, on a real Valkey, real workers and a real browser
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/contract -n logical --dist loadfile
-	@$(BIN)/python -m pytest tests/integration tests/browser
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/integration tests/browser -n 2 --dist loadgroup
 
 check: $(VENV)/.test  ## style, types and import doors
 	@$(BIN)/ruff check .

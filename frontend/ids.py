@@ -107,9 +107,9 @@ def open_form(kind: str, where: str, settings: str = "") -> dict[str, str]:
     return {"type": "open-form", "kind": kind, "where": where, "settings": settings}
 
 
-def view(key: str) -> dict[str, str]:
-    """A selector whose value is kept in the query under `key`."""
-    return {"type": "view", "key": key}
+def view(key: str, shown: str) -> dict[str, str]:
+    """A selector whose value is kept in the query under `key`; it came with the value `shown`."""
+    return {"type": "view", "key": key, "shown": shown}
 
 
 def cancel(job: str) -> dict[str, str]:

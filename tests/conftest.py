@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,9 +18,22 @@ import pytest
 
 from app.store import Store
 from benchmarks import synthetic
+from tests import processes
 
 ROOT = Path(__file__).parents[1]
 WASSERSCOPE = Path(sys.executable).with_name("wasserscope")
+
+SHARED = {"demo": "demo", "stack": "stack", "served": "stack"}
+"""Fixtures that take long to make and are made once, and the group of the tests that ask for them."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With pytest-xdist's `--dist loadgroup`, tests that share something run in one process; all others fill the gaps."""
+    for item in items:
+        groups = {SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED}
+        for group in sorted(groups)[:1]:
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -37,7 +49,7 @@ def _clean_environment() -> None:
 class Demo:
     """`wasserscope up --explore demo` under way: its process, address, folder and what it has printed."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str
     folder: Path
     output: Path
@@ -66,16 +78,9 @@ class Demo:
         return self.process.wait(seconds)
 
 
-def free_port() -> int:
-    """A port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def start_demo(folder: Path, name: str = "demo") -> Demo:
     """The demo on a store in `folder`, on a port of its own."""
-    port = free_port()
+    port = processes.free_port()
     output = folder / f"{name}.log"
     env = {
         **os.environ,
@@ -83,15 +88,10 @@ def start_demo(folder: Path, name: str = "demo") -> Demo:
         "WASSERSCOPE_CACHE": str(folder / "cache"),
         "WASSERSCOPE_PORT": str(port),
     }
-    with output.open("w") as stream:
-        process = subprocess.Popen(
-            [str(WASSERSCOPE), "up", "--explore", "demo"],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=env,
-            cwd=folder,
-            text=True,
-        )
+    env.pop("OMP_NUM_THREADS", None)  # all cores, as for a user
+    command = [WASSERSCOPE, "up", "--explore", "demo"]
+    with output.open("wb") as stream:
+        process = processes.start(command, stream, cwd=folder, env=env, death_signal=signal.SIGINT)
     return Demo(process, f"http://127.0.0.1:{port}", folder, output)
 
 

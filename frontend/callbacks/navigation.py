@@ -117,22 +117,31 @@ async def _jobs_label(client: AsyncClient) -> tuple[str, str]:
     return (f"Jobs ({live})" if live else "Jobs"), f"{live} queued or running"
 
 
+def selected(values: list[str], names: list[dict[str, str]], pathname: str, search: str) -> str | None:
+    """The address that selectors lead to, or None where it is the present one.
+
+    Dash also calls when a page has come with its selectors. Somebody may have gone back by then: what a selector came
+    with must not change the address.
+    """
+    old: dict[str, str | None] = dict(parse_qsl((search or "").removeprefix("?")))
+    chosen = {name["key"]: value for name, value in zip(names, values, strict=True) if value != name["shown"]}
+    new = old | {key: None if DEFAULTS.get(key) == value else value for key, value in chosen.items()}
+    address = paths.with_query(pathname, new)
+    return None if address == paths.with_query(pathname, old) else address
+
+
 def _clicks(app: Dash) -> None:
     @on(
         app,
         Output(ids.URL, "href", allow_duplicate=True),
-        Input({"type": "view", "key": ALL}, "value"),
-        State({"type": "view", "key": ALL}, "id"),
+        Input(ids.view(ALL, ALL), "value"),
+        State(ids.view(ALL, ALL), "id"),
         State(ids.URL, "pathname"),
         State(ids.URL, "search"),
         prevent_initial_call=True,
     )
     def select(values: list[str], names: list[dict[str, str]], pathname: str, search: str) -> Any:
-        old: dict[str, str | None] = dict(parse_qsl((search or "").removeprefix("?")))
-        chosen = {name["key"]: value for name, value in zip(names, values, strict=True)}
-        new = old | {key: None if DEFAULTS.get(key) == value else value for key, value in chosen.items()}
-        address = paths.with_query(pathname, new)
-        return no_update if address == paths.with_query(pathname, old) else address
+        return selected(values, names, pathname, search) or no_update
 
     @on(
         app,

@@ -73,7 +73,7 @@ def view_select(
 ) -> Component:
     """A selector whose value goes into the query of the address; a wide one has long choices."""
     return dmc.Select(
-        id=ids.view(key),
+        id=ids.view(key, value),
         data=list(data),
         value=value,
         allowDeselect=False,

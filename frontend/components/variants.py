@@ -51,10 +51,11 @@ def _select(
     data += [{"value": variant.id, "label": f"{variant.title} ({extent(variant)})"} for variant in known]
     data += strange
     label = str(kind).capitalize()
+    value = chosen.id if chosen else unknown or NONE
     return dmc.Select(
-        id=ids.view(kind),
+        id=ids.view(kind, value),
         data=data,
-        value=chosen.id if chosen else unknown or NONE,
+        value=value,
         allowDeselect=False,
         searchable=len(known) > 8,
         nothingFoundMessage="no such one",

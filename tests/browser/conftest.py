@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from app.client import Client
 from app.schemas.expansion import ExpansionRequest
@@ -41,6 +49,7 @@ PATIENCE_MILLISECONDS = 30_000
 """Longest wait for anything on the screen: only a failure, or a machine with much else to do, takes that long."""
 EXPERTS = 3
 """Experts of the expansion that the tests look at."""
+SMALL = {"width": 1024, "height": 768}
 NARROW = {"width": 1280, "height": 800}
 WIDE = {"width": 1920, "height": 1080}
 
@@ -151,47 +160,72 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+class Tabs:
+    """Opens the dashboard at an address in a tab, and keeps what must not happen there: errors, asking another host.
+
+    With `unreachable`, the browser's own lines about a server that is gone are let through.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def open(self, context: BrowserContext, url: str, *, unreachable: bool = False) -> Dashboard:
+        def tell(message: ConsoleMessage) -> None:
+            if message.type in {"error", "warning"} and not (unreachable and GONE.search(message.text)):
+                self.said.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
+
+        def own(sent: Request) -> None:
+            if not sent.url.startswith((url, "data:", "blob:")):  # the dashboard works without a network
+                self.said.append(f"asks another host: {sent.url}")
+
+        page: Page = context.new_page()
+        page.set_default_timeout(PATIENCE_MILLISECONDS)
+        page.on("console", tell)
+        page.on("pageerror", lambda error: self.said.append(f"uncaught: {error}"))
+        page.on("request", own)
+        return Dashboard(page, url)
+
+
+@pytest.fixture
+def tabs() -> Iterator[Tabs]:
+    """At the end of the test, whatever it opened must have gone well."""
+    opened = Tabs()
+    yield opened
+    if opened.said:
+        sys.stderr.write("\n".join(opened.said))
+    assert opened.said == []
+
+
 Visit = Callable[..., Dashboard]
 
 
 @pytest.fixture
-def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """Opens a dashboard in a fresh profile; at the end of the test its console must be empty.
+def visit(browser: Browser, tabs: Tabs) -> Iterator[Visit]:
+    """Opens a dashboard in a fresh profile."""
+    contexts: list[BrowserContext] = []
 
-    With `unreachable`, the browser's own lines about a server that is gone are let through.
-    """
-    contexts, said, gone = [], [], []
-
-    def tell(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not (gone and GONE.search(message.text)):
-            said.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
-
-    def make(url: str, **options: Any) -> Dashboard:
-        gone.extend([True] * options.pop("unreachable", False))
-        context = browser.new_context(viewport=options.pop("viewport", NARROW), **options)
-        contexts.append(context)
-        page: Page = context.new_page()
-        page.set_default_timeout(PATIENCE_MILLISECONDS)
-        page.on("console", tell)
-        page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
-        page.on("request", lambda sent: _own(sent.url, url, said))
-        return Dashboard(page, url)
+    def make(url: str, *, unreachable: bool = False, **options: Any) -> Dashboard:
+        contexts.append(browser.new_context(viewport=options.pop("viewport", NARROW), **options))
+        return tabs.open(contexts[-1], url, unreachable=unreachable)
 
     yield make
     for context in contexts:
         context.close()
-    if said:
-        sys.stderr.write("\n".join(said))
-    assert said == []
 
 
-def _own(address: str, url: str, said: list[str]) -> None:
-    """Nothing may come from another host: the dashboard works without a network."""
-    if not address.startswith((url, "data:", "blob:")):
-        said.append(f"asks another host: {address}")
+@pytest.fixture(scope="package")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """One profile for many tests: scripts are fetched and compiled once. 1280 wide, light."""
+    context = browser.new_context(viewport=NARROW, color_scheme="light")
+    yield context
+    context.close()
 
 
 @pytest.fixture
-def board(visit: Visit, served: Served) -> Dashboard:
-    """The dashboard, 1280 wide, light."""
-    return visit(served.url, color_scheme="light")
+def board(profile: BrowserContext, tabs: Tabs, served: Served) -> Iterator[Dashboard]:
+    """The dashboard in a tab of its own; nothing that it kept is left for the next test."""
+    opened = tabs.open(profile, served.url)
+    yield opened
+    opened.page.evaluate("localStorage.clear(), sessionStorage.clear()")
+    opened.page.close()
+    profile.clear_cookies()

@@ -19,6 +19,11 @@ CELL = """([id, subplot, x, y]) => {
 
 DRAWN = "id => document.querySelector(`#${id} .js-plotly-plot .main-svg`) !== null"
 
+FILLED = """() => Array.from(document.querySelectorAll('.plot')).every(place => {
+  const plot = place.querySelector('.js-plotly-plot'), drawn = plot && plot.querySelector('.main-svg');
+  return drawn && Math.abs(drawn.getBoundingClientRect().width - plot.getBoundingClientRect().width) < 2; })"""
+"""Whether every plot is drawn, as wide as its place."""
+
 
 def shown_number(text: str) -> float:
     """A number as it is printed: separated thousands, a real minus sign."""

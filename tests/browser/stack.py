@@ -13,7 +13,7 @@ import pytest
 from app.client import Client
 from app.schemas.run import RunRequest
 from app.settings import Settings
-from tests.conftest import free_port
+from tests import processes
 from tests.integration.conftest import ROOT, Valkey, Worker, wait_for
 from tests.unit.tiny import save_tiny
 
@@ -33,7 +33,7 @@ class Stack:
             store=str(folder / "store"),
             redis_url=self.valkey.url,
             cache=folder / "cache",
-            port=free_port(),
+            port=processes.free_port(),
             device="cpu",
             threads=1,
             model_root=models,
@@ -46,12 +46,11 @@ class Stack:
     def start_server(self) -> None:
         """Start the web server and wait until it answers."""
         with (self.folder / "server.log").open("ab") as log:
-            self._server = subprocess.Popen(
+            self._server = processes.start(
                 [sys.executable, "-m", "frontend.main"],
-                env={**os.environ, **self.settings.to_env()},
+                log,
                 cwd=ROOT,
-                stdout=log,
-                stderr=log,
+                env={**os.environ, **self.settings.to_env()},
             )
         wait_for(self._answers, 60, "the web server to answer")
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Page, expect
 
 from frontend import ids, theme
+from tests.browser.conftest import NARROW, WIDE, Visit
+from tests.browser.dashboard import FILLED
 from tests.conftest import Demo
 
 PATHS = {
@@ -21,22 +22,9 @@ PATHS = {
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A fresh page, 1280 x 800, light; no console errors and no page errors at its end."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
-    opened = context.new_page()
-    opened.set_default_timeout(30_000)
-    problems: list[str] = []
-
-    def listen(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            problems.append(message.text)
-
-    opened.on("console", listen)
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    yield opened
-    context.close()
-    assert problems == []
+def page(visit: Visit, demo: Demo) -> Page:
+    """A fresh page, 1280 x 800, light."""
+    return visit(demo.url, color_scheme="light").page
 
 
 @pytest.fixture(scope="session")
@@ -117,18 +105,18 @@ def test_the_numbers_of_a_neuron_are_the_apis(
     expect(values.first).to_have_text(theme.number(found["tokens"]["high"][0]["value"]))
 
 
-@pytest.mark.parametrize("width", [1280, 1920])
 @pytest.mark.parametrize("name", list(PATHS))
-def test_nothing_is_wider_than_the_screen(
-    page: Page, demo: Demo, run: dict[str, Any], name: str, width: int
-) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
+def test_nothing_is_wider_than_the_screen(page: Page, demo: Demo, run: dict[str, Any], name: str) -> None:
     page.goto(f"{demo.url}/runs/{run['id']}{PATHS[name]}")
     drawn(page, {"map": ids.MAP_GRAPH, "layer": ids.LAYER_GRAPH, "neuron": ids.DISTRIBUTION_GRAPH}[name])
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
-    boxes = page.evaluate(
-        "[...document.querySelector('header').children].map(e => e.getBoundingClientRect())"
-        ".filter(b => b.width > 0).map(b => [b.left, b.right])"
-    )
-    for (_, right), (left, _) in pairwise(boxes):
-        assert right <= left
+    for size in (NARROW, WIDE):
+        page.set_viewport_size(size)
+        page.wait_for_function(FILLED)
+        root = "document.documentElement"
+        assert page.evaluate(f"{root}.scrollWidth - {root}.clientWidth") == 0
+        boxes = page.evaluate(
+            "[...document.querySelector('header').children].map(e => e.getBoundingClientRect())"
+            ".filter(b => b.width > 0).map(b => [b.left, b.right])"
+        )
+        for (_, right), (left, _) in pairwise(boxes):
+            assert right <= left

@@ -1,11 +1,13 @@
-"""Nothing overlaps, nothing is wider than the screen: boxes compared at 1280 and 1920, light and dark alike."""
+"""Nothing overlaps, nothing is wider than the screen: boxes compared at 1024, 1280 and 1920."""
 
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import Page
 
 from frontend import ids
-from tests.browser.conftest import NARROW, WIDE, Made, Served, Visit
+from tests.browser.conftest import NARROW, SMALL, WIDE, Made, Served
+from tests.browser.dashboard import FILLED, Dashboard
 
 OVERLAPS = """([selector, slack]) => {
   const shown = e => { const b = e.getBoundingClientRect(); return b.width > 1 && b.height > 1; };
@@ -83,23 +85,30 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("viewport", [NARROW, WIDE], ids=["1280", "1920"])
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_overlaps(
-    visit: Visit, served: Served, made: Made, name: str, viewport: dict[str, int]
-) -> None:
-    board = visit(served.url, viewport=viewport)
+def test_nothing_overlaps(board: Dashboard, served: Served, made: Made, name: str) -> None:
     board.open(_pages(served, made)[name])
     if name in PLOTS:
         board.plot(PLOTS[name])
-        board.page.wait_for_function(
-            "() => Array.from(document.querySelectorAll('.plot')).every(p => p.querySelector('.main-svg'))"
-        )
-    page = board.page
+    _check(board.page)
+    for viewport in (WIDE, NARROW):  # a window that grew, and one that shrank again
+        board.page.set_viewport_size(viewport)
+        _check(board.page)
+    board.page.set_viewport_size(SMALL)  # its cards lie below each other
+    assert _fits(board.page)
+    assert board.page.evaluate(OVERLAPS, ["main .card", 1]) == []
+
+
+def _fits(page: Page) -> bool:
     wide, window = page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
-    assert wide <= window
+    return bool(wide <= window)
+
+
+def _check(page: Page) -> None:
+    page.wait_for_function(FILLED)
+    assert _fits(page)
     assert page.evaluate(OUTSIDE) == []
     assert page.evaluate(CUT) == []
     for selector in (
@@ -113,14 +122,3 @@ def test_nothing_overlaps(
     ):
         assert page.evaluate(OVERLAPS, [selector, 1]) == [], selector
     assert page.evaluate(OVERLAPS, [PLOT_TEXTS, TEXT_SLACK]) == []
-
-
-def test_a_narrow_window_stacks_the_cards(visit: Visit, served: Served, made: Made) -> None:
-    board = visit(served.url, viewport={"width": 1024, "height": 768})
-    for name, path in _pages(served, made).items():
-        board.open(path)
-        wide, window = board.page.evaluate(
-            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-        )
-        assert wide <= window, name
-        assert board.page.evaluate(OVERLAPS, ["main .card", 1]) == [], name

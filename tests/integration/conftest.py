@@ -24,6 +24,7 @@ from app.schemas.job import Job, JobState
 from app.schemas.run import RunModel, RunRequest
 from app.settings import Settings
 from app.store import Store
+from tests import processes
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,11 +44,7 @@ class Valkey:
             f"--port 0 --unixsocket {self.socket} --dir {self.folder} --appendonly yes --appendfsync always"
         )
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(get_binary_path()), *options.split()],
-                stdout=log,
-                stderr=log,
-            )
+            self._process = processes.start([get_binary_path(), *options.split()], log, cwd=self.folder)
         wait_for(self.answers, 20, "Valkey to answer")
 
     def answers(self) -> bool:
@@ -89,9 +86,8 @@ class Worker:
         self.log = log
         env = {**os.environ, **settings.to_env(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         with log.open("ab") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.main"], env=env, cwd=ROOT, stdout=stream, stderr=stream
-            )
+            command = [sys.executable, "-m", "worker.main"]
+            self.process = processes.start(command, stream, cwd=ROOT, env=env)
 
     def horses(self) -> list[psutil.Process]:
         """Processes of jobs under this worker."""
@@ -101,7 +97,7 @@ class Worker:
             return []
         return [c for c in children if "worker.horse" in " ".join(_command(c))]
 
-    def horse(self, seconds: float = 30) -> psutil.Process:
+    def horse(self, seconds: float = 60) -> psutil.Process:
         process: psutil.Process = wait_for(self.horses, seconds, "a job's process")[0]
         return process
 

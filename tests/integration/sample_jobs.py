@@ -16,7 +16,7 @@ from app.settings import Settings
 from app.store import Store
 from worker.jobs.live import live_progress
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 150.0
 
 
 def sample(run: str, part: str = "") -> None:

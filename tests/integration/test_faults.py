@@ -97,11 +97,12 @@ def test_out_of_memory(stage: Stage) -> None:
 
 
 def test_cancel_in_mid_run_then_go_on(stage: Stage, deep: Path) -> None:
+    stage.change(cancel_grace_seconds=120.0)
     stage.worker()
     run, job = stage.submit(DEEP)
     wait_for(lambda: stage.store.blocks_done(run), 60, "the first block")
     stage.queue.cancel(job)
-    assert stage.ended(job, 10).state is JobState.cancelled
+    assert stage.ended(job, 30).state is JobState.cancelled
     assert stage.store.run(run).state is RunState.incomplete
     done = stage.store.blocks_done(run)
     assert done
@@ -131,7 +132,7 @@ def test_a_worker_killed_in_mid_run(stage: Stage, deep: Path) -> None:
     worker.process.wait()
     assert stage.store.run(run).state is RunState.incomplete
     stage.worker()
-    ended = stage.ended(job, 90)
+    ended = stage.ended(job)
     assert (ended.state, ended.tries) == (JobState.finished, 2)
     assert stage.store.verify(run) == []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -138,11 +137,12 @@ def test_cancel_while_queued(stage: Stage) -> None:
 
 
 def test_cancel_while_running_is_cooperative(stage: Stage) -> None:
+    stage.change(cancel_grace_seconds=120.0)
     worker = stage.worker()
     job = submit(stage, "wait")
     stage.running(job.id)
     assert stage.queue.cancel(job.id).cancelling
-    ended = stage.ended(job.id, 5)
+    ended = stage.ended(job.id, 30)  # long before anyone would kill it
     assert (ended.state, ended.problem, ended.tries) == (JobState.cancelled, None, 1)
     with pytest.raises(NotFound):
         stage.queue.get("explore-nothing-here")
@@ -201,7 +201,7 @@ def test_a_job_that_does_not_listen_is_killed_after_the_grace_time(stage: Stage)
     job = submit(stage, "hang")
     stage.running(job.id)
     stage.queue.cancel(job.id)
-    ended = stage.ended(job.id, 10)
+    ended = stage.ended(job.id, 30)
     assert (ended.state, ended.tries) == (JobState.cancelled, 1)
     assert worker.process.poll() is None
 
@@ -211,10 +211,8 @@ def test_sigterm_ends_at_once_and_puts_the_job_back(stage: Stage) -> None:
     job = submit(stage, "wait")
     stage.running(job.id)
     horse = worker.horse()
-    start = time.monotonic()
-    assert worker.terminate() == 0
-    assert time.monotonic() - start < 5
-    wait_for(lambda: not horse.is_running(), 5, "the job's process to be gone")
+    assert worker.terminate(20) == 0  # the job itself would go on for minutes
+    wait_for(lambda: not horse.is_running(), 10, "the job's process to be gone")
     assert stage.queue.get(job.id).state is JobState.queued
     assert stage.queue.workers() == []
     go(stage)
@@ -226,7 +224,7 @@ def test_sigterm_ends_at_once_and_puts_the_job_back(stage: Stage) -> None:
 def test_an_idle_worker_ends_at_once(stage: Stage) -> None:
     worker = stage.worker()
     wait_for(stage.queue.workers, 60, "the worker")
-    assert worker.terminate(5) == 0
+    assert worker.terminate(8) == 0  # it would wait ten seconds for a job
     assert stage.queue.workers() == []
 
 
@@ -239,12 +237,12 @@ def test_a_killed_worker_takes_its_job_along_and_another_goes_on(stage: Stage) -
     worker.process.wait()
     wait_for(
         lambda: not horse.is_running() or horse.status() == psutil.STATUS_ZOMBIE,
-        5,
+        20,
         "the job's process to die",
     )
     go(stage)
     stage.worker()
-    ended = stage.ended(job.id, 60)
+    ended = stage.ended(job.id)
     assert (ended.state, ended.tries) == (JobState.finished, 2)
     assert any("The worker that had the job died" in line for line in stage.queue.log(job.id).lines)
 
@@ -264,7 +262,7 @@ def test_redis_gone_in_mid_job(stage: Stage, forget: bool) -> None:
         stage.queue.submit(explore_work(RUN))
     assert not stage.queue.ping().ok
     go(stage)
-    wait_for(Path(stage.settings.store, "ended").exists, 20, "the job to end without Redis")
+    wait_for(Path(stage.settings.store, "ended").exists, 40, "the job to end without Redis")
     stage.valkey.start()
     if not forget:
         ended = stage.ended(job.id, 60)

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from app.errors import ApiUnreachable
 from app.schemas.job import JobState
 from app.schemas.run import RunRequest, RunState
 from app.store import Store
-from tests.conftest import WASSERSCOPE, free_port
+from tests import processes
+from tests.conftest import WASSERSCOPE
 from tests.integration.conftest import wait_for
 from tests.unit.tiny import save_tiny
 
@@ -36,7 +36,7 @@ class Up:
     """One `wasserscope up` under way, what it has printed, and every process below it."""
 
     def __init__(self, folder: Path, cache: Path, *options: str, store: str = "store", **env: str) -> None:
-        self.port = int(env.pop("WASSERSCOPE_PORT", free_port()))
+        self.port = int(env.pop("WASSERSCOPE_PORT", processes.free_port()))
         self.url = f"http://127.0.0.1:{self.port}"
         self.store = folder / store
         self.output = folder / f"up-{self.port}.txt"
@@ -50,12 +50,12 @@ class Up:
             "OMP_NUM_THREADS": "1",
         }
         with self.output.open("ab") as stream:
-            self.process = subprocess.Popen(
-                [str(WASSERSCOPE), "up", *options],
-                env={**os.environ, **given, **env},
+            self.process = processes.start(
+                [WASSERSCOPE, "up", *options],
+                stream,
                 cwd=folder,
-                stdout=stream,
-                stderr=stream,
+                env={**os.environ, **given, **env},
+                death_signal=signal.SIGINT,
             )
 
     def printed(self) -> str:
@@ -271,7 +271,7 @@ def test_a_second_ctrl_c_does_not_wait(start: Callable[..., Up]) -> None:
     # It has come as far as waiting for the worker.
     wait_for(lambda: not web.is_running() or web.status() == psutil.STATUS_ZOMBIE, 20, "the web server's end")
     up.interrupt()
-    assert up.ended(5) == 0
+    assert up.ended(9) == 0  # it would wait twelve seconds for the worker
     assert nothing_left(family)
 
 

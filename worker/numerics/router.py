@@ -9,8 +9,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from scipy.linalg import eigh
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from worker.numerics.errors import NumericsFailure
@@ -117,6 +115,10 @@ def fit_router(inputs: Tensor, experts: int = 16, reduction: int = 32, seed: int
             raise NumericsFailure(
                 f"the inputs of token {token} hold NaN or infinity", hint="Check the model's weights."
             )
+    # Here, because it takes a second to import and no job but an expansion needs it.
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     mean, components = principal_components(values, min(max(1, width // reduction), tokens))
     reduced = values @ components.T - mean @ components.T
     with warnings.catch_warnings():

@@ -21,7 +21,7 @@ from app.supervisor import valkey
 from app.supervisor.child import MOST_QUICK_DEATHS, Child
 from app.supervisor.instance import Instance, check_port
 from app.supervisor.lock import StoreLock
-from tests.conftest import free_port
+from tests.processes import free_port
 
 ASLEEP = "import time; print('awake', flush=True); time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('awake', flush=True); time.sleep(60)"
