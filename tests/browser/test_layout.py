@@ -95,6 +95,7 @@ def test_nothing_overlaps(board: Dashboard, served: Served, made: Made, name: st
         board.page.set_viewport_size(viewport)
         _check(board.page)
     board.page.set_viewport_size(SMALL)  # its cards lie below each other
+    board.page.wait_for_function(FILLED)
     assert _fits(board.page)
     assert board.page.evaluate(OVERLAPS, ["main .card", 1]) == []
 
