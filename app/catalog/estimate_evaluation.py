@@ -8,8 +8,9 @@ With `n` tokens, model width `d`, weight size `s`, `m` models (the dense one and
     + the most experts' k * ffn * s          one variant's weights of a block
     + LOGITS_BYTES                           logits are taken in slices
 
-Store: a few numbers a model. Time: `2 * n` operations a weight for every block and the head of each model, which is at
-most all weights outside the blocks (a token goes to one expert), at the device's measured rate, times INEFFICIENCY; and each variant's weights are unpacked once.
+Store: a few numbers a model. Time: at most (a variant is the dense model up to its first changed block) `2 * n` operations a
+weight for every block and the head of each model, which is at most all weights outside the blocks (a token goes to one
+expert), at the device's measured rate, times INEFFICIENCY; and each variant's weights are unpacked once.
 """
 
 from __future__ import annotations

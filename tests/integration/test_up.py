@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(240)
 
 BLOCKS = 12
 READY = "Ctrl-C ends it"
-LONG = RunRequest(model="path:deep", tokens=30_000, window=64)
+LONG = RunRequest(model="path:deep", tokens=15_000, window=64)
 LINK = re.compile(r"/runs/[\w-]+/layers/\d+/\w+/neurons/\d+")
 
 

@@ -1,7 +1,8 @@
 """The evaluate job: perplexity on held-out text of the dense model and of a run's variants.
 
 All models go through the blocks together: a block's dense weights are loaded once, and each variant's are put in their
-place in turn. Memory: one block with one variant's weights, and (tokens, d_model) hidden states of every model.
+place in turn. Up to its first changed block a variant is the dense model, and goes through with it.
+Memory: one block with one variant's weights, and (tokens, d_model) hidden states of every model.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Evaluating:
     store: Store
     device: torch.device
     progress: Progress
+    passes: int = 0
+    """Blocks that were run so far, of all models."""
 
     def go(self) -> None:
         """From loading to the results."""
@@ -74,14 +77,19 @@ class Evaluating:
         windows = self.windows(model)
         self.progress.phase("embedding")
         start = Stream.of(model.embed(windows.windows))
-        variants: list[str | None] = [None, *self.request.variants]
-        streams = [start.at(list(start.hidden)) for _ in variants]
-        for layer in range(self.record.model.blocks):
-            self.progress.phase(f"block {layer + 1} of {self.record.model.blocks}")
-            self.block(model, layer, variants, streams)
+        blocks = self.record.model.blocks
+        first = {variant: self.first_changed(variant) for variant in self.request.variants}
+        whole = blocks + sum(blocks - layer for layer in first.values())
+        streams: dict[str | None, Stream] = {None: start}
+        for layer in range(blocks):
+            self.progress.phase(f"block {layer + 1} of {blocks}")
+            for variant in [variant for variant in first if first[variant] == layer]:
+                streams[variant] = start.at(list(start.hidden))
+            self.block(model, layer, streams, whole)
         self.progress.phase("reading off the losses")
         results = [
-            self.result(model, variant, stream) for variant, stream in zip(variants, streams, strict=True)
+            self.result(model, variant, streams.get(variant, start))
+            for variant in (None, *self.request.variants)
         ]
         self.store.evaluations.finish(
             self.run,
@@ -105,19 +113,24 @@ class Evaluating:
         after = self.record.request.tokens if same else 0
         return end_windows(text, model.tokenizer, self.request.tokens, self.request.window, after=after)
 
-    def block(self, model: BlockModel, layer: int, variants: list[str | None], streams: list[Stream]) -> None:
-        """Run one block of every model."""
+    def first_changed(self, variant: str) -> int:
+        """The first block where a variant is not the dense model; the number of blocks if it is so nowhere."""
+        results = self.store.variants.results(self.run, variant)
+        return min((result.layer for result in results), default=self.record.model.blocks)
+
+    def block(self, model: BlockModel, layer: int, streams: dict[str | None, Stream], whole: int) -> None:
+        """Run one block of every model that has a stream of its own; all of them have `whole` blocks to run."""
         blocks = self.record.model.blocks
         with model.block(layer) as block:
-            for place, (variant, stream) in enumerate(zip(variants, streams, strict=True)):
+            for variant, stream in streams.items():
                 if variant is None:
                     stream.advance(block, self.progress)
                 else:
                     found = weights_file.changes(self.store, self.run, variant, layer, self.device)
                     with block.changed(found):
                         stream.advance(block, self.progress)
-                share = (layer + (place + 1) / len(variants)) / blocks
-                self.progress.advance(share, block=layer, blocks=blocks, tokens=stream.tokens)
+                self.passes += 1
+                self.progress.advance(self.passes / whole, block=layer, blocks=blocks, tokens=stream.tokens)
 
     def result(self, model: BlockModel, variant: str | None, stream: Stream) -> PerplexityResult:
         """Perplexity of one model from its last block's output."""

@@ -24,10 +24,12 @@ from worker.jobs.evaluate import evaluate_run
 from worker.jobs.explore import explore_run
 from worker.jobs.export import export_run
 from worker.jobs.session import Session
+from worker.jobs.stream import Stream
 from worker.jobs.variant_jobs import change_run
 from worker.models import load_expanded
+from worker.models.block import Block
 from worker.models.changes import Experts
-from worker.progress import LocalProgress
+from worker.progress import LocalProgress, Progress
 
 CPU, TOKENS, WINDOW = torch.device("cpu"), 512, 64
 FAMILIES = ("llama", "gpt_neox", "bert", "phi3", "gpt2")
@@ -279,6 +281,28 @@ def test_perplexity_is_that_of_the_changed_model(llama: Bench) -> None:
             assert isinstance(weight, torch.Tensor)
             getattr(model.model.layers[layer].mlp, name).weight.data.copy_(weight)
     assert found[pruning] == pytest.approx(_perplexity(llama, model), rel=1e-5)
+
+
+def test_a_variant_is_the_dense_model_up_to_its_first_changed_block(
+    llama: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = llama.change(PruningSettings(sparsity=0.5), {2: llama.names})
+    nothing = llama.change(PruningSettings(sparsity=0.6), {})
+    passed: list[int] = []
+    advance = Stream.advance
+
+    def count(stream: Stream, block: Block, progress: Progress) -> None:
+        passed.append(block.layer)
+        advance(stream, block, progress)
+
+    monkeypatch.setattr(Stream, "advance", count)
+    found = llama.evaluate(late, nothing)
+    assert passed == [0, 1, 2, 2]
+    assert found[nothing] == found[None] != found[late]
+    model = _whole(llama)
+    for name, weight in llama.changes(late, 2).items():
+        getattr(model.model.layers[2].mlp, name).weight.data.copy_(weight)
+    assert found[late] == pytest.approx(_perplexity(llama, model), rel=1e-5)
 
 
 def _whole(bench: Bench):  # type: ignore[no-untyped-def]
