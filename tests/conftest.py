@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import httpx
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from app.store import Store
 from benchmarks import synthetic
@@ -23,17 +24,41 @@ from tests import processes
 ROOT = Path(__file__).parents[1]
 WASSERSCOPE = Path(sys.executable).with_name("wasserscope")
 
-SHARED = {"demo": "demo", "stack": "stack", "served": "stack"}
-"""Fixtures that take long to make and are made once, and the group of the tests that ask for them."""
+DEMO_FILES = {"test_demo.py", "test_demo_variants.py", "test_dashboard.py"}
+"""Files with tests that ask for the demo."""
+ALONE_FILES = {"test_first_run.py"}
+"""Browser tests with a server of their own each."""
 
 
-@pytest.hookimpl(tryfirst=True)
+def group(test: str) -> str:
+    """What the test of this id shares with others and takes long to make; else its id."""
+    path = PurePosixPath(test.partition("::")[0])
+    if path.name in DEMO_FILES:
+        return "demo"
+    return "browser" if path.parent.name == "browser" and path.name not in ALONE_FILES else test
+
+
+class Groups(LoadScopeScheduling):
+    """With `pytest -n`, a group runs in one process, the largest first; all other tests fill the gaps.
+
+    Not xdist's own groups by mark: since pytest 9.2 it cannot write the mark's name into a test's id.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups | None:
+    """For `--dist loadgroup`."""
+    return Groups(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With pytest-xdist's `--dist loadgroup`, tests that share something run in one process; all others fill the gaps."""
+    """Whoever asks for the demo must be in its group: a second one would be started for it."""
     for item in items:
-        groups = {SHARED[name] for name in getattr(item, "fixturenames", ()) if name in SHARED}
-        for group in sorted(groups)[:1]:
-            item.add_marker(pytest.mark.xdist_group(group))
+        if "demo" in getattr(item, "fixturenames", ()) and group(item.nodeid) != "demo":
+            raise pytest.UsageError(f"{item.nodeid} uses the demo: add its file to DEMO_FILES in {__file__}")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -287,7 +287,7 @@ def test_a_variant_is_the_dense_model_up_to_its_first_changed_block(
     llama: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = llama.change(PruningSettings(sparsity=0.5), {2: llama.names})
-    nothing = llama.change(PruningSettings(sparsity=0.6), {})
+    nothing = llama.store.variants.create(llama.run, PruningSettings(sparsity=0.6))
     passed: list[int] = []
     advance = Stream.advance
 
