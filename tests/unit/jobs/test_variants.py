@@ -286,8 +286,8 @@ def test_perplexity_is_that_of_the_changed_model(llama: Bench) -> None:
 def test_a_variant_is_the_dense_model_up_to_its_first_changed_block(
     llama: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late = llama.change(PruningSettings(sparsity=0.5), {2: llama.names})
-    nothing = llama.store.variants.create(llama.run, PruningSettings(sparsity=0.6))
+    late = llama.change(PruningSettings(sparsity=0.55), {2: llama.names})
+    nothing = llama.store.variants.create(llama.run, PruningSettings(sparsity=0.65))
     passed: list[int] = []
     advance = Stream.advance
 
