@@ -24,18 +24,23 @@ from tests import processes
 ROOT = Path(__file__).parents[1]
 WASSERSCOPE = Path(sys.executable).with_name("wasserscope")
 
-DEMO_FILES = {"test_demo.py", "test_demo_variants.py", "test_dashboard.py"}
-"""Files with tests that ask for the demo."""
-ALONE_FILES = {"test_first_run.py"}
+SHARING = {
+    "test_demo.py": "demo",
+    "test_demo_variants.py": "demo",
+    "test_dashboard.py": "demo",
+    "test_scale.py": "big",
+}
+"""Files with tests that ask for a fixture which takes long to make, and the fixture."""
+ALONE = {"test_first_run.py"}
 """Browser tests with a server of their own each."""
 
 
 def group(test: str) -> str:
-    """What the test of this id shares with others and takes long to make; else its id."""
+    """What the test of this id shares with others; else its id. All other browser tests share their server."""
     path = PurePosixPath(test.partition("::")[0])
-    if path.name in DEMO_FILES:
-        return "demo"
-    return "browser" if path.parent.name == "browser" and path.name not in ALONE_FILES else test
+    if path.name in SHARING:
+        return SHARING[path.name]
+    return "browser" if path.parent.name == "browser" and path.name not in ALONE else test
 
 
 class Groups(LoadScopeScheduling):
@@ -55,10 +60,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups | Non
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for the demo must be in its group: a second one would be started for it."""
+    """Whoever asks for such a fixture must be in its group: it would be made a second time."""
     for item in items:
-        if "demo" in getattr(item, "fixturenames", ()) and group(item.nodeid) != "demo":
-            raise pytest.UsageError(f"{item.nodeid} uses the demo: add its file to DEMO_FILES in {__file__}")
+        for name in {*SHARING.values()} & {*getattr(item, "fixturenames", ())}:
+            if group(item.nodeid) != name:
+                raise pytest.UsageError(f"{item.nodeid} uses {name}: add its file to SHARING in {__file__}")
 
 
 @pytest.fixture(autouse=True, scope="session")
