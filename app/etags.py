@@ -1,7 +1,7 @@
 """ETags for what never changes: everything below a finished run but what is made from it. A client that has it already
 is answered 304.
 
-Prunings, expansions and evaluations grow, and so do answers that show the effect of one; a layer's outputs come and go,
+Prunings, expansions, evaluations and sweeps grow, and so do answers that show the effect of one; a layer's outputs come and go,
 and with them whatever is read from them. These carry no ETag.
 
 The answer says `no-cache`, which means "ask me first": a run can be deleted, and then it is gone for everyone.
@@ -23,10 +23,10 @@ from app.schemas.run import RUN_PATTERN
 from app.store import Store
 
 _BELOW = re.compile(
-    rf"^/v1/runs/({RUN_PATTERN.strip('^$')})/(?!(?:prunings|expansions|evaluations|outputs)(?:/|$))"
+    rf"^/v1/runs/({RUN_PATTERN.strip('^$')})/(?!(?:prunings|expansions|evaluations|outputs|sweeps)(?:/|$))"
     r"(?!layers/[^/]+/[^/]+/(?:outputs|neurons/[^/]+/(?:tokens|pairs|wd-interval))$).+$"
 )
-_GROWING = {"pruning", "expansion"}
+_GROWING = {"pruning", "expansion", "sweep"}
 """Parameters that name what is made from a run."""
 
 

@@ -26,6 +26,7 @@ from app.api import (
     problems,
     prunings,
     runs,
+    sweeps,
 )
 from app.api.deps import Service
 from app.auth import SiteGuard, TokenGuard
@@ -37,13 +38,13 @@ from app.schemas.problem import Problem
 from app.settings import Settings
 from app.store import Store
 
-ROUTERS = (health, models, corpora, runs, neurons, outputs, prunings, expansions, evaluations, jobs)
+ROUTERS = (health, models, corpora, runs, neurons, outputs, prunings, expansions, evaluations, sweeps, jobs)
 DESCRIPTION = (
     "Captures the outputs of every neuron of a transformer's feed-forward layers, scores them by Wasserstein distance to "
     "a Gaussian (WD) and mapping difficulty (MD), prunes layers or expands them into sparse experts, and serves what that "
     "did to each neuron. Work answers 202 with a job; every failure is `application/problem+json` with what to do about "
     "it. What never changes of a finished run carries an ETag: sent back as `If-None-Match`, it is answered 304; prunings, "
-    "expansions, evaluations and stored outputs come and go and carry none. With a token set, every call needs `Authorization: Bearer TOKEN`, "
+    "expansions, evaluations, sweeps and stored outputs come and go and carry none. With a token set, every call needs `Authorization: Bearer TOKEN`, "
     "and health tells strangers only that the service lives."
 )
 

@@ -104,7 +104,7 @@ def has_inputs(store: Store, run: str, blocks: Iterable[int]) -> None:
 
 
 def idle(service: Service, run: str, subject: str) -> None:
-    """Raise Conflict while a job makes a pruning, expansion or evaluation, or exports or evaluates it.
+    """Raise Conflict while a job makes a pruning, expansion, evaluation or sweep, or exports or evaluates it.
 
     Without Redis nobody can say: QueueUnavailable, not a guess.
     """
@@ -128,7 +128,12 @@ def idle_run(service: Service, run: str) -> None:
     """
     store = service.store
     variants = [variant for kind in VariantKind for variant in store.variants.ids(run, kind)]
-    made = [*variants, *store.evaluations.all(run), *store.outputs.asked(run)]
+    made = [
+        *variants,
+        *store.evaluations.all(run),
+        *store.outputs.asked(run),
+        *store.sweeps.ids(run),
+    ]
     if store.manifest(run) is not None and not made:
         return
     for job in _at_work(service.queue, run):

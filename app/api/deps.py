@@ -12,6 +12,7 @@ from app.queue import JobQueue
 from app.schemas.evaluation import EVALUATION_PATTERN
 from app.schemas.job import JOB_PATTERN, Job
 from app.schemas.run import RUN_PATTERN
+from app.schemas.sweep import SWEEP_PATTERN
 from app.schemas.variant import EXPANSION_PATTERN, PRUNING_PATTERN
 from app.settings import Settings
 from app.store import Store
@@ -115,6 +116,9 @@ ExpansionName = Annotated[
 ]
 EvaluationName = Annotated[
     str, Path(pattern=EVALUATION_PATTERN, description="The evaluation's id.", examples=["e-4f1c2a9be0d7"])
+]
+SweepName = Annotated[
+    str, Path(pattern=SWEEP_PATTERN, description="The sweep's id.", examples=["s-4f1c2a9be0d7"])
 ]
 PruningQuery = Annotated[
     str | None,

@@ -22,7 +22,7 @@ from app.schemas.run import RUN_PATTERN
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-SUBJECT_PATTERN = r"^[pxe]-[0-9a-f]{12}$"
+SUBJECT_PATTERN = r"^[pxes]-[0-9a-f]{12}$"
 
 POLL_SECONDS = 0.5
 BEAT_SECONDS = 15.0
@@ -48,7 +48,7 @@ def jobs(
         str | None,
         Query(
             pattern=SUBJECT_PATTERN,
-            description="Only jobs that make this pruning, expansion or evaluation.",
+            description="Only jobs that make this pruning, expansion, evaluation or sweep.",
             examples=["p-4f1c2a9be0d7"],
         ),
     ] = None,

@@ -26,6 +26,7 @@ from app.api.problems import answers
 from app.schemas.distribution import NeuronDistributions
 from app.schemas.neuron import NeuronDetail, NeuronQuery, NeuronRow
 from app.schemas.page import Page
+from app.schemas.sweep import SWEEP_PATTERN, NeuronSweep
 
 router = APIRouter(prefix="/runs/{run}", tags=["neurons"])
 
@@ -105,3 +106,29 @@ def distributions(
     the distances between them. No model is needed.
     """
     return store.distributions(run, layer, projection, index, pruning, expansion)
+
+
+@router.get(
+    "/layers/{layer}/{projection}/neurons/{index}/sweep",
+    operation_id="getNeuronSweep",
+    responses=answers(404, 409, 422),
+)
+def sweep(
+    store: StoreDep,
+    run: RunName,
+    layer: LayerNumber,
+    projection: ProjectionName,
+    index: NeuronIndex,
+    sweep: Annotated[
+        str,
+        Query(
+            pattern=SWEEP_PATTERN,
+            description="A finished sweep of the neuron's layer.",
+            examples=["s-4f1c2a9be0d7"],
+        ),
+    ],
+) -> NeuronSweep:
+    """One neuron's outputs at every point of a sweep, counted in the same bins as the dense ones, with WD, error and
+    relative improvement at each. No model is needed.
+    """
+    return store.neuron_sweep(run, layer, projection, index, sweep)

@@ -96,7 +96,7 @@ def one(service: ServiceDep, run: RunName) -> Run:
 
 @router.delete("/{run}", operation_id="deleteRun", status_code=204, responses=answers(404, 409, 422))
 def delete(service: ServiceDep, run: RunName) -> None:
-    """Remove a run and all that it stored, its prunings, expansions and evaluations too. Cancel its jobs first."""
+    """Remove a run and all that it stored, its prunings, expansions, evaluations and sweeps too. Cancel its jobs first."""
     service.store.record(run)
     checks.idle_run(service, run)
     service.store.delete_run(run)

@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from app import console as show
-from app.cli import instance, jobs, runs, variants
+from app.cli import instance, jobs, runs, sweeps, variants
 from app.cli.base import err
 from app.errors import WasserscopeError
 
@@ -25,6 +25,7 @@ for command in (
     runs.neurons,
     variants.prune,
     variants.expand,
+    sweeps.sweep,
     variants.evaluate,
     variants.export,
     variants.prunings,

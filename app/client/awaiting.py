@@ -25,6 +25,7 @@ from app.schemas.outputs import LayerOutputs, NeuronOutputs, NeuronPairs, Output
 from app.schemas.page import Page
 from app.schemas.pruning import Pruning, PruningRequest, PruningSubmitted
 from app.schemas.run import Run, RunRequest, RunSubmitted
+from app.schemas.sweep import NeuronSweep, Sweep, SweepRequest, SweepSubmitted
 
 log = logging.getLogger("wasserscope.client")
 
@@ -273,6 +274,40 @@ class AsyncClient:
     async def delete_evaluation(self, run: str, evaluation: str) -> None:
         """Remove an evaluation."""
         await self._send(Calls.delete_evaluation(run, evaluation))
+
+    async def sweep(self, run: str, request: SweepRequest) -> SweepSubmitted:
+        """One layer at many sparsities: start, join, or get the finished sweep."""
+        return await self._send(Calls.sweep(run, request))
+
+    async def estimate_sweep(self, run: str, request: SweepRequest) -> Estimate:
+        """What the points that are missing would take."""
+        return await self._send(Calls.estimate_sweep(run, request))
+
+    async def sweeps(
+        self,
+        run: str,
+        *,
+        layer: int | None = None,
+        projection: str | None = None,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> Page[Sweep]:
+        """Sweeps of a run or of one layer, the newest first."""
+        return await self._send(Calls.sweeps(run, limit, offset, layer=layer, projection=projection))
+
+    async def one_sweep(self, run: str, sweep: str) -> Sweep:
+        """One sweep as far as it has come."""
+        return await self._send(Calls.one_sweep(run, sweep))
+
+    async def delete_sweep(self, run: str, sweep: str) -> None:
+        """Remove a sweep and all it stored."""
+        await self._send(Calls.delete_sweep(run, sweep))
+
+    async def neuron_sweep(
+        self, run: str, layer: int, projection: str, index: int, sweep: str
+    ) -> NeuronSweep:
+        """One neuron at every point of a finished sweep of its layer."""
+        return await self._send(Calls.neuron_sweep(run, layer, projection, index, sweep))
 
     async def jobs(
         self,

@@ -25,6 +25,7 @@ from app.schemas.page import Page
 from app.schemas.problem import Problem
 from app.schemas.pruning import Pruning, PruningRequest, PruningSubmitted
 from app.schemas.run import Run, RunRequest, RunSubmitted
+from app.schemas.sweep import NeuronSweep, Sweep, SweepRequest, SweepSubmitted
 
 T = TypeVar("T")
 PREFIX = "/api/v1"
@@ -264,6 +265,31 @@ class Calls:
     @staticmethod
     def delete_evaluation(run: str, evaluation: str) -> Call[None]:
         return Call("DELETE", f"/runs/{run}/evaluations/{evaluation}", None)
+
+    @staticmethod
+    def sweep(run: str, request: SweepRequest) -> Call[SweepSubmitted]:
+        return Call("POST", f"/runs/{run}/sweeps", SweepSubmitted, body=request)
+
+    @staticmethod
+    def estimate_sweep(run: str, request: SweepRequest) -> Call[Estimate]:
+        return Call("POST", f"/runs/{run}/sweeps/estimate", Estimate, body=request)
+
+    @staticmethod
+    def sweeps(run: str, limit: int, offset: int, **layer: str | int | None) -> Call[Page[Sweep]]:
+        return Call("GET", f"/runs/{run}/sweeps", Page[Sweep], {"limit": limit, "offset": offset, **layer})
+
+    @staticmethod
+    def one_sweep(run: str, sweep: str) -> Call[Sweep]:
+        return Call("GET", f"/runs/{run}/sweeps/{sweep}", Sweep)
+
+    @staticmethod
+    def delete_sweep(run: str, sweep: str) -> Call[None]:
+        return Call("DELETE", f"/runs/{run}/sweeps/{sweep}", None)
+
+    @staticmethod
+    def neuron_sweep(run: str, layer: int, projection: str, index: int, sweep: str) -> Call[NeuronSweep]:
+        path = f"/runs/{run}/layers/{layer}/{projection}/neurons/{index}/sweep"
+        return Call("GET", path, NeuronSweep, {"sweep": sweep})
 
     @staticmethod
     def jobs(limit: int, offset: int, **filters: str | None) -> Call[Page[Job]]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from app.schemas.job import JOB_PATTERN
 
-Kind = Literal["explore", "prune", "expand", "evaluate", "export", "outputs"]
+Kind = Literal["explore", "prune", "expand", "evaluate", "export", "outputs", "sweep"]
 
 FUNCTIONS: dict[Kind, str] = {
     "explore": "worker.jobs.explore.explore",
@@ -21,6 +21,7 @@ FUNCTIONS: dict[Kind, str] = {
     "evaluate": "worker.jobs.evaluate.evaluate",
     "export": "worker.jobs.export.export",
     "outputs": "worker.jobs.outputs.outputs",
+    "sweep": "worker.jobs.sweep.sweep",
 }
 """Dotted name of each kind's function."""
 
@@ -34,7 +35,7 @@ class Work:
 
     kind: Kind
     run: str
-    subject: str | None  # the pruning, expansion or evaluation that it makes; None for the run itself
+    subject: str | None  # the pruning, expansion, evaluation or sweep that it makes; None for the run itself
     title: str  # what it does, in words
     parts: tuple[tuple[Any, ...], ...]  # one a part: the function's arguments, JSON-able, the run first
     key: str = ""  # tells jobs of one kind and subject apart

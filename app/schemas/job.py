@@ -59,7 +59,7 @@ class Job(BaseModel):
     run: str = Field(description="The run it works on.", examples=["smollm2-135m-instruct-4f1c2a9be0d7"])
     subject: str | None = Field(
         None,
-        description="The pruning, expansion or evaluation of that run which it makes; null for the run itself.",
+        description="The pruning, expansion, evaluation or sweep of that run which it makes; null for the run itself.",
         examples=["p-4f1c2a9be0d7"],
     )
     title: str = Field(

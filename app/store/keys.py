@@ -11,6 +11,7 @@ runs/<run>/prunings/<id>/layers/<0007>.<projection>/...   weights, comparisons a
 runs/<run>/prunings/<id>/export/            the exported model
 runs/<run>/evaluations/<id>/                record.json, and at the end result.json
 runs/<run>/outputs/<0007>.<projection>/     record.json; every token's output, pairs, and (last) the manifest of one layer
+runs/<run>/sweeps/<id>/                     record.json, parts/<012>.npz while it is made; arrays and (last) the manifest
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import re
 from app.errors import NotFound
 from app.schemas.evaluation import EVALUATION_PATTERN
 from app.schemas.run import RUN_PATTERN, RunRequest
+from app.schemas.sweep import SWEEP_PATTERN
 from app.schemas.variant import VARIANT_PATTERN, VariantKind
 
 FORMAT = 1
@@ -34,6 +36,7 @@ RUNS = "runs"
 _RUN = re.compile(RUN_PATTERN)
 _VARIANT = re.compile(VARIANT_PATTERN)
 _EVALUATION = re.compile(EVALUATION_PATTERN)
+_SWEEP = re.compile(SWEEP_PATTERN)
 _FOLDERS = {VariantKind.pruning: "prunings", VariantKind.expansion: "expansions"}
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
 
@@ -131,6 +134,13 @@ def evaluation(run_id: str, evaluation_id: str, name: str = "") -> str:
 def outputs(run_id: str, layer: int, projection: str, name: str = "") -> str:
     """Key of the folder of a layer's stored outputs, or of `name` in it."""
     return f"{run(run_id)}/outputs/{layer_name(layer, projection)}/{name}".rstrip("/")
+
+
+def sweep(run_id: str, sweep_id: str, name: str = "") -> str:
+    """Key of a sweep's folder, or of `name` in it."""
+    if not _SWEEP.fullmatch(sweep_id):
+        raise NotFound(f"There is no sweep '{sweep_id}'.", hint="GET /api/v1/runs/{run}/sweeps lists them.")
+    return f"{run(run_id)}/sweeps/{sweep_id}/{name}".rstrip("/")
 
 
 def _check_name(projection: str) -> None:

@@ -11,6 +11,7 @@ from app.schemas.evaluation import EvaluationRequest, PerplexityResult
 from app.schemas.expansion import ExpansionSettings
 from app.schemas.pruning import PruningSettings
 from app.schemas.run import RunModel, RunRequest
+from app.schemas.sweep import SweepPointResult, SweepRequest
 from app.schemas.variant import LayerResult
 from app.store.files import Stamp
 
@@ -134,3 +135,18 @@ class EvaluationResult(BaseModel):
     tokens: int
     windows: int
     seconds: float
+
+
+class SweepRecord(BaseModel):
+    """`record.json` of a sweep."""
+
+    request: SweepRequest
+    created_at: datetime
+
+
+class SweepManifest(BaseModel):
+    """`manifest.json` of a sweep, written at its end."""
+
+    results: list[SweepPointResult]
+    seconds: float
+    files: dict[str, FileStamp] = Field(description="By name below the sweep's folder.")

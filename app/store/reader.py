@@ -26,6 +26,7 @@ from app.schemas.neuron import (
     Provenance,
 )
 from app.schemas.page import Page
+from app.schemas.sweep import NeuronSweep
 from app.store import keys
 from app.store.cache import Cache
 from app.store.correlation import correlations
@@ -35,6 +36,7 @@ from app.store.outputs import Outputs
 from app.store.parsing import from_parquet
 from app.store.rows import DAMAGED, ArrayRows, guarded
 from app.store.scores import ROW_COLUMNS, Scores, ranked
+from app.store.sweeps import Sweeps
 from app.store.tokens import TokenStream
 from app.store.variants import Variants
 from app.store.writer import Writer
@@ -53,6 +55,7 @@ class Reader(Writer):
         self.evaluations = Evaluations(self, self.variants)
         self.effects = Effects(self.variants, self._rows)
         self.outputs = Outputs(self, self._rows)
+        self.sweeps = Sweeps(self, self._rows)
 
     def layers(self, run: str, min_wd: float | None = None) -> list[LayerSummary]:
         """A summary of each layer, in the model's order; with `min_wd` also how many have at least that WD."""
@@ -134,6 +137,10 @@ class Reader(Writer):
         """One neuron dense, pruned and expanded, on shared bins. Raises NotFound, Conflict, CorruptStore."""
         neuron = self.neuron(run, layer, projection, index)
         return self.effects.distributions(run, neuron, pruning, expansion)
+
+    def neuron_sweep(self, run: str, layer: int, projection: str, index: int, sweep: str) -> NeuronSweep:
+        """One neuron at every point of a sweep of its layer. Raises NotFound, Conflict, CorruptStore."""
+        return self.sweeps.neuron(run, sweep, self.distributions(run, layer, projection, index, None, None))
 
     def experts(self, run: str, expansion: str, layer: int, projection: str) -> list[ExpertTokens]:
         """What goes to each expert of an expanded layer. Raises NotFound, Conflict."""
@@ -220,6 +227,7 @@ class Reader(Writer):
             self.variants,
             self.effects,
             self.outputs,
+            self.sweeps,
         ):
             cache.forget(run)
 

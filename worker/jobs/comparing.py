@@ -59,8 +59,8 @@ class Comparer:
         columns = dense_columns if inputs is dense else inputs.float().T
         parts = []
         for here in self._chunks(linear, inputs):
-            outputs = _outputs(linear.weight, linear.bias, dense_columns, here)
-            changed = _outputs(weight, linear.bias, columns, here)
+            outputs = linear_outputs(linear.weight, linear.bias, dense_columns, here)
+            changed = linear_outputs(weight, linear.bias, columns, here)
             parts.append(compare_outputs(outputs, changed, bins.rows(here)))
         found = joined(parts)
         return LayerEffects(
@@ -87,8 +87,8 @@ class Comparer:
         parts: list[Comparison] = []
         shares: list[ExpertComparison] = []
         for here in self._chunks(linear, inputs):
-            outputs = _outputs(linear.weight, linear.bias, dense_columns, here)
-            changed = _expert_outputs(weights, linear.bias, columns, layer.parts, here)
+            outputs = linear_outputs(linear.weight, linear.bias, dense_columns, here)
+            changed = expert_outputs(weights, linear.bias, columns, layer.parts, here)
             parts.append(compare_outputs(outputs, changed, bins.rows(here)))
             shares.append(compare_experts(changed, layer, bins.rows(here)))
         found = joined(parts)
@@ -104,10 +104,16 @@ class Comparer:
 
     def _chunks(self, linear: ProjectionWeight, inputs: Tensor) -> Iterator[slice]:
         neurons = linear.projection.out_features
-        step = max(CHUNK_NEURONS, self.chunk_bytes // (4 * max(1, len(inputs))))
-        for start in range(0, neurons, step):
-            yield slice(start, min(start + step, neurons))
-            self.tell(min(start + step, neurons) / neurons)
+        for here in neuron_chunks(neurons, len(inputs), self.chunk_bytes):
+            yield here
+            self.tell(here.stop / neurons)
+
+
+def neuron_chunks(neurons: int, tokens: int, chunk_bytes: int) -> Iterator[slice]:
+    """Neurons whose float32 outputs fit `chunk_bytes`; CHUNK_NEURONS at least."""
+    step = max(CHUNK_NEURONS, chunk_bytes // (4 * max(1, tokens)))
+    for start in range(0, neurons, step):
+        yield slice(start, min(start + step, neurons))
 
 
 def compare(made: Made, dense: Tensor, inputs: Tensor, bins: SharedBins, comparer: Comparer) -> LayerEffects:
@@ -120,13 +126,13 @@ def compare(made: Made, dense: Tensor, inputs: Tensor, bins: SharedBins, compare
     return comparer.expanded(made.linear, made.change, labels, dense, inputs, bins)
 
 
-def _outputs(weight: Tensor, bias: Tensor | None, columns: Tensor, here: slice) -> Tensor:
+def linear_outputs(weight: Tensor, bias: Tensor | None, columns: Tensor, here: slice) -> Tensor:
     """(neurons, tokens) float32 outputs of some neurons for (in, tokens) float32 inputs."""
     product = torch.mm(weight[here].float(), columns)
     return product if bias is None else product.add_(bias[here].float()[:, None])
 
 
-def _expert_outputs(
+def expert_outputs(
     weights: Tensor, bias: Tensor | None, ordered: Tensor, parts: Segments, here: slice
 ) -> Tensor:
     """The same from experts (experts, out, in), for (tokens, in) float32 inputs in the order of `parts`."""

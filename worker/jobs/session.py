@@ -18,6 +18,7 @@ from worker.jobs import memory
 from worker.jobs.stream import Stream
 from worker.jobs.tensors import split_file
 from worker.models import BlockModel, open_model
+from worker.numerics.bins import SharedBins, shared_bins
 from worker.numerics.errors import NumericsFailure
 from worker.progress import Progress
 
@@ -106,3 +107,9 @@ class Session:
     def fresh(self) -> Stream:
         """The first block's input, to be run through changed blocks."""
         return self.start.at(list(self.start.hidden))
+
+    def bins(self, layer: int, projection: str) -> SharedBins:
+        """The shared bins of a layer's neurons, from the ranges that the run found."""
+        found = self.store.scores(self.run).columns(layer, projection, ["low", "high"])
+        low, high = (torch.tensor(found[name], dtype=torch.float32) for name in ("low", "high"))
+        return shared_bins(low, high)

@@ -33,7 +33,6 @@ from worker.jobs.stream import Stream
 from worker.models.block import Block
 from worker.models.changes import Change
 from worker.models.memo import Memo
-from worker.numerics.bins import SharedBins, shared_bins
 from worker.progress import Progress
 
 MAKING_SHARE = 0.6
@@ -185,15 +184,9 @@ class VariantJob:
         request = self.session.record.request
         chunk = self.session.settings.chunk_mebibytes * 2**20
         comparer = Comparer(chunk, request.pairs, request.seed, steps.comparing)
-        bins = self.bins(layer, made.linear.projection.name)
+        bins = self.session.bins(layer, made.linear.projection.name)
         with sessions.numerics(f"Block {layer}, {made.linear.projection.name}"):
             return compare(made, dense, inputs, bins, comparer)
-
-    def bins(self, layer: int, projection: str) -> SharedBins:
-        """The shared bins of a layer's neurons, from the ranges that the run found."""
-        found = self.session.store.scores(self.session.run).columns(layer, projection, ["low", "high"])
-        low, high = (torch.tensor(found[name], dtype=torch.float32) for name in ("low", "high"))
-        return shared_bins(low, high)
 
     def write(self, layer: int, made: Made, effects: LayerEffects | None, seconds: float) -> None:
         """Everything of one layer into the store, while the next is computed."""

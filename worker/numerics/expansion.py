@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from worker.numerics.errors import NumericsFailure
-from worker.numerics.hessian import Hessian, factorise, gram, hessian
+from worker.numerics.hessian import Factors, Hessian, factorise, gram, hessian
 from worker.numerics.quantisation import row_grid
 from worker.numerics.router import Router
 from worker.numerics.sparsegpt import sweep
@@ -105,23 +105,8 @@ def expand(
     each token, if not the router's own (the random control keeps exact sizes so). name: of the layer, for messages.
     Raises NumericsFailure as `prune` does, naming layer and cluster.
     """
-    if spec.method != "sparsegpt":
-        raise NumericsFailure("experts are made with SparseGPT", hint='Leave method at "sparsegpt".')
-    limits = limits or ExpansionLimits()
-    width = inputs.shape[1]
-    for weight in weights:
-        check_layer(weight, torch.empty(width, width, device="meta"))
-    spec.check_width(width)
-    labels = router.assign(inputs) if labels is None else labels
-    parts = segments(labels, router.experts)
-    results = tuple(weight.new_empty(router.experts, *weight.shape) for weight in weights)
-    maker = _ExpertMaker(weights, inputs.detach(), parts, spec, name)
-    damping: list[float] = []
-    for chunk in maker.chunks(limits.memory_bytes):
-        damping += maker.make(chunk, results)
-        limits.progress(chunk.stop / router.experts)
-    shares = tuple(_own_share(size, width) for size in parts.sizes)
-    return Expansion(router, results, labels, parts.sizes, shares, tuple(damping))
+    clustered = ClusteredLayer(weights, inputs, router, labels=labels, name=name)
+    return clustered.expand(spec, limits)
 
 
 def expanded_outputs(inputs: Tensor, experts: Tensor, labels: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -140,54 +125,103 @@ def expanded_outputs(inputs: Tensor, experts: Tensor, labels: Tensor, bias: Tens
     return outputs
 
 
-class _ExpertMaker:
-    """The experts of one layer, some at a time."""
+class ClusteredLayer:
+    """A layer's inputs dealt to experts: what every expansion with the same router starts from.
+
+    Factors of the clusters' Hessians are kept for the next spec of the same damping, as far as they take no more than
+    `keep_bytes`; results do not depend on it. Arguments as of `expand`.
+    """
 
     def __init__(
-        self, weights: Sequence[Tensor], inputs: Tensor, parts: Segments, spec: PruneSpec, name: str
+        self,
+        weights: Sequence[Tensor],
+        inputs: Tensor,
+        router: Router,
+        *,
+        labels: Tensor | None = None,
+        name: str = "the layer",
+        keep_bytes: int = 0,
     ) -> None:
+        width = inputs.shape[1]
+        for weight in weights:
+            check_layer(weight, torch.empty(width, width, device="meta"))
+        self.weights, self.inputs, self.router, self.name = weights, inputs.detach(), router, name
+        self.labels = router.assign(inputs) if labels is None else labels
+        self.parts = segments(self.labels, router.experts)
+        self.slices = list(self.parts.slices())
         self.rows = [weight.shape[0] for weight in weights]
         ends = list(itertools.accumulate(self.rows, initial=0))
         self.spans = [slice(*ends) for ends in itertools.pairwise(ends)]
         self.transposed = torch.cat([weight.detach().float().T for weight in weights], dim=1)
-        self.inputs, self.parts, self.spec, self.name = inputs, parts, spec, name
-        self.slices = list(parts.slices())
         self.whole: Hessian | None = None
-        self.grid = None if spec.bits is None else row_grid(self.transposed.T, spec.bits)
         self.space = Workspace()
+        self.keep_bytes = keep_bytes
+        self.kept: dict[tuple[int, int, float], list[Factors]] = {}
 
-    def chunks(self, memory_bytes: int) -> Iterator[slice]:
+    def expand(self, spec: PruneSpec, limits: ExpansionLimits | None = None) -> Expansion:
+        """Experts for one spec. Raises NumericsFailure."""
+        if spec.method != "sparsegpt":
+            raise NumericsFailure("experts are made with SparseGPT", hint='Leave method at "sparsegpt".')
+        limits, width, experts = limits or ExpansionLimits(), self.inputs.shape[1], self.router.experts
+        spec.check_width(width)
+        results = tuple(weight.new_empty(experts, *weight.shape) for weight in self.weights)
+        damping: list[float] = []
+        for chunk in self._chunks(limits.memory_bytes):
+            damping += self._make(chunk, spec, results)
+            limits.progress(chunk.stop / experts)
+        shares = tuple(_own_share(size, width) for size in self.parts.sizes)
+        return Expansion(self.router, results, self.labels, self.parts.sizes, shares, tuple(damping))
+
+    def _chunks(self, memory_bytes: int) -> Iterator[slice]:
         """Experts that fit into memory together: Hessians, factors, weights and masks."""
         width, rows = self.transposed.shape
         each = 4 * (3 * width * width + 2 * width * rows)
         count = max(1, min(len(self.slices), memory_bytes // each))
-        if count < len(self.slices):
+        if count < len(self.slices) and self.whole is None:
             self.whole = hessian(self.inputs)
         for start in range(0, len(self.slices), count):
             yield slice(start, min(start + count, len(self.slices)))
 
-    def make(self, chunk: slice, results: Sequence[Tensor]) -> list[float]:
+    def _make(self, chunk: slice, spec: PruneSpec, results: Sequence[Tensor]) -> list[float]:
         """Compute the experts of `chunk` into `results`; returns the dampings used."""
-        if self.spec.target in (0.0, 1.0) and self.spec.bits is None:
-            same = self.transposed * (self.spec.target == 0.0)
+        if spec.target in (0.0, 1.0) and spec.bits is None:
+            same = self.transposed * (spec.target == 0.0)
             for expert in range(chunk.start, chunk.stop):
                 self._put(same, expert, results)
-            return [self.spec.damping] * (chunk.stop - chunk.start)
+            return [spec.damping] * (chunk.stop - chunk.start)
+        grid = None if spec.bits is None else row_grid(self.transposed.T, spec.bits)
+        damping: list[float] = []
+        start = chunk.start
+        for factors in self._factors(chunk, spec.damping):
+            made, _ = sweep(self.transposed, factors.lower, spec, self.rows, grid, space=self.space)
+            for expert, weight in enumerate(made, start):
+                self._put(weight, expert, results)
+            damping += factors.damping
+            start += len(made)
+        return damping
+
+    def _factors(self, chunk: slice, damping: float) -> Iterator[Factors]:
+        """Factors of the chunk's Hessians, as many at a time as are pruned together."""
+        key = (chunk.start, chunk.stop, damping)
+        if key in self.kept:
+            yield from self.kept[key]
+            return
         matrices = self._hessians(chunk)
+        room = self.keep_bytes - sum(one.lower.nbytes for kept in self.kept.values() for one in kept)
+        keeps = matrices.nbytes <= room
         step = len(matrices)
         if not matrices.is_cuda:
             step = max(1, _CACHE_VALUES // self.transposed.numel())
-        damping: list[float] = []
-        for start in range(chunk.start, chunk.stop, step):
-            here = range(start, min(start + step, chunk.stop))
-            names = [f"{self.name}, cluster {expert}" for expert in here]
-            own = matrices[start - chunk.start : here.stop - chunk.start]
-            factors = factorise(own, self.spec.damping, names)
-            made, _ = sweep(self.transposed, factors.lower, self.spec, self.rows, self.grid, space=self.space)
-            for expert, weight in zip(here, made, strict=True):
-                self._put(weight, expert, results)
-            damping += factors.damping
-        return damping
+        found = []
+        for first in range(0, len(matrices), step):
+            own = matrices[first : first + step]
+            names = [f"{self.name}, cluster {chunk.start + first + i}" for i in range(len(own))]
+            factors = factorise(own, damping, names)
+            if keeps:
+                found.append(factors)
+            yield factors
+        if keeps:
+            self.kept[key] = found
 
     def _put(self, weight: Tensor, expert: int, results: Sequence[Tensor]) -> None:
         """Store one expert's (in, out) weights of all projections."""

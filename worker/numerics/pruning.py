@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from worker.numerics.errors import NumericsFailure
-from worker.numerics.hessian import Hessian, factorise
+from worker.numerics.hessian import Factors, Hessian, factorise
 from worker.numerics.magnitude import magnitude_mask
 from worker.numerics.quantisation import row_grid
 from worker.numerics.sparsegpt import sweep
@@ -16,11 +16,18 @@ from worker.numerics.spec import Pruned, PruneSpec, check_layer, row_error
 from worker.numerics.wanda import wanda_mask
 
 
-def prune(weight: Tensor, hessian: Hessian, spec: PruneSpec, name: str = "the layer") -> Pruned:
+def prune(
+    weight: Tensor,
+    hessian: Hessian,
+    spec: PruneSpec,
+    name: str = "the layer",
+    factors: Factors | None = None,
+) -> Pruned:
     """Prune one linear layer; the argument is not changed.
 
     weight: (out, in), any float dtype. hessian: of its calibration inputs; SparseGPT works with all of it, Wanda with
-    its diagonal, magnitude only to report the error. name: of the layer, for messages.
+    its diagonal, magnitude only to report the error. name: of the layer, for messages. factors: of this one Hessian
+    with the spec's damping, where several specs meet it; found here if not given.
     Sparsity 0 without rounding is the identity, sparsity 1 leaves nothing.
     Raises NumericsFailure for NaN or infinity, shapes and N:M that do not fit, a Hessian that stays singular.
     """
@@ -32,7 +39,8 @@ def prune(weight: Tensor, hessian: Hessian, spec: PruneSpec, name: str = "the la
         kept = torch.full(original.shape, spec.target == 0.0, dtype=torch.bool, device=original.device)
         changed = original * kept
     elif spec.method == "sparsegpt":
-        factors = factorise(hessian.matrix.unsqueeze(0), spec.damping, [name])
+        if factors is None:
+            factors = factorise(hessian.matrix.unsqueeze(0), spec.damping, [name])
         damping, dead = factors.damping[0], int(factors.dead.sum())
         alive = original.float().masked_fill(factors.dead, 0.0).T.contiguous()
         grid = None if spec.bits is None else row_grid(original, spec.bits)

@@ -92,9 +92,17 @@ def _mix(values: Tensor) -> Tensor:
     return values ^ (values >> 16)
 
 
-def fit_router(inputs: Tensor, experts: int = 16, reduction: int = 32, seed: int = 0) -> CentroidRouter:
+def fit_router(
+    inputs: Tensor,
+    experts: int = 16,
+    reduction: int = 32,
+    seed: int = 0,
+    principal: tuple[Tensor, Tensor] | None = None,
+) -> CentroidRouter:
     """PCA of (tokens, in) inputs to in // reduction components (at least 1), then k-means into `experts` clusters.
 
+    principal: mean and components of an earlier router of the same inputs and reduction, so that PCA is done once for
+    several numbers of experts.
     Raises NumericsFailure when there are more experts than tokens, `reduction` exceeds the width, or inputs are not
     finite. Fewer distinct inputs than experts leave some experts without tokens.
     """
@@ -119,7 +127,9 @@ def fit_router(inputs: Tensor, experts: int = 16, reduction: int = 32, seed: int
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    mean, components = principal_components(values, min(max(1, width // reduction), tokens))
+    if principal is None:
+        principal = principal_components(values, min(max(1, width // reduction), tokens))
+    mean, components = (part.to(values.device) for part in principal)
     reduced = values @ components.T - mean @ components.T
     with warnings.catch_warnings():
         # Too few distinct inputs: seen in the cluster sizes.

@@ -13,7 +13,13 @@ from tests.unit.numerics.slow_pruning import layer, output_error, slow_sparsegpt
 from worker.numerics.controls import choose_neurons, equal_nonzeros_sparsity, other_neurons, random_clusters
 from worker.numerics.effects import compare_outputs, relative_improvement
 from worker.numerics.errors import NumericsFailure
-from worker.numerics.expansion import ExpansionLimits, expand, expanded_outputs, segments
+from worker.numerics.expansion import (
+    ClusteredLayer,
+    ExpansionLimits,
+    expand,
+    expanded_outputs,
+    segments,
+)
 from worker.numerics.hessian import hessian
 from worker.numerics.pruning import prune
 from worker.numerics.router import CentroidRouter, RandomRouter, fit_router
@@ -247,3 +253,28 @@ def test_chosen_neurons() -> None:
         choose_neurons("wd", 1.5, values)
     with pytest.raises(NumericsFailure, match="by mean_abs_weight needs"):
         choose_neurons("mean_abs_weight", 0.5)
+
+
+def test_kept_factors_change_nothing() -> None:
+    """One clustered layer for several specs gives what a fresh one gives for each, whatever it keeps."""
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(300, 24, generator=generator)
+    weight = torch.randn(40, 24, generator=generator)
+    router = fit_router(inputs, 5, 4)
+    for keep_bytes in (0, 1 << 30):
+        layer = ClusteredLayer([weight], inputs, router, keep_bytes=keep_bytes)
+        for spec in (PruneSpec(sparsity=0.3), PruneSpec(sparsity=0.8), PruneSpec(zeros=2, group=4)):
+            [want] = expand([weight], inputs, router, spec).weights
+            assert torch.equal(layer.expand(spec).weights[0], want)
+        assert bool(layer.kept) is (keep_bytes > 0)
+
+
+def test_one_pca_serves_several_numbers_of_experts() -> None:
+    inputs = torch.randn(200, 24, generator=torch.Generator().manual_seed(4))
+    first = fit_router(inputs, 2, 4)
+    again, fresh = (
+        fit_router(inputs, 6, 4, principal=(first.mean, first.components)),
+        fit_router(inputs, 6, 4),
+    )
+    assert torch.equal(again.centroids, fresh.centroids)
+    assert torch.equal(again.assign(inputs), fresh.assign(inputs))

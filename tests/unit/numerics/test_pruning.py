@@ -254,3 +254,14 @@ def test_only_chosen_rows_are_pruned() -> None:
     assert torch.equal(none.weight, weight)
     with pytest.raises(NumericsFailure, match="neurons up to 40"):
         prune_rows(weight, statistics, PruneSpec(), torch.tensor([40]))
+
+
+def test_factors_given_are_those_found() -> None:
+    generator = torch.Generator().manual_seed(5)
+    inputs, weight = torch.randn(200, 16, generator=generator), torch.randn(12, 16, generator=generator)
+    found = hessian(inputs)
+    factors = factorise(found.matrix.unsqueeze(0), 0.01)
+    for spec in (PruneSpec(sparsity=0.5), PruneSpec(zeros=2, group=4)):
+        want, got = prune(weight, found, spec), prune(weight, found, spec, factors=factors)
+        assert torch.equal(got.weight, want.weight)
+        assert (got.damping, got.dead) == (want.damping, want.dead)
