@@ -135,3 +135,20 @@ def csv(card: str) -> dict[str, str]:
 def number(name: str) -> str:
     """One number of the neuron page."""
     return f"number-{name}"
+
+
+SWEEP_GRAPH = "sweep-graph"
+SWEEP_CURVES = "sweep-curves"
+SWEEP_EXPERTS = "sweep-experts"
+SWEEP_SLIDER = "sweep-slider"
+SWEEP_DATA = "sweep-data"
+SWEEP_WORDS = "sweep-words"
+SWEEP_ESTIMATE = "sweep-estimate"
+SWEEP_ANSWER = "sweep-answer"
+SWEEP_SUBMIT = "sweep-submit"
+SWEEP_LINK = "sweep-link"
+
+
+def sweep_field(name: str) -> dict[str, str]:
+    """A field of the form that starts a sweep."""
+    return {"type": "sweep-field", "name": name}

@@ -16,7 +16,7 @@ MAX_INDEX_DIGITS = 9
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the dashboard an address points; `page` is one of map, new, layer, neuron, jobs, job, nowhere."""
+    """Where in the dashboard an address points; `page` is one of map, new, layer, neuron, sweep, jobs, job, nowhere."""
 
     page: str
     run: str | None = None
@@ -63,6 +63,8 @@ def _inside_run(run: str, rest: list[str], query: dict[str, str]) -> Place:
             return Place("layer", run, int(layer), projection, query=query)
         case ["layers", layer, projection, "neurons", index] if _whole(layer) and _whole(index):
             return Place("neuron", run, int(layer), projection, int(index), query=query)
+        case ["layers", layer, projection, "neurons", index, "sweep"] if _whole(layer) and _whole(index):
+            return Place("sweep", run, int(layer), projection, int(index), query=query)
     return Place("nowhere", run, query=query)
 
 
@@ -83,6 +85,11 @@ def layer_path(run: str, layer: int, projection: str) -> str:
 def neuron_path(run: str, layer: int, projection: str, index: int) -> str:
     """Address of a neuron."""
     return f"{layer_path(run, layer, projection)}/neurons/{index}"
+
+
+def sweep_path(run: str, layer: int, projection: str, index: int) -> str:
+    """Address of a neuron's sweep."""
+    return f"{neuron_path(run, layer, projection, index)}/sweep"
 
 
 def job_path(job: str) -> str:

@@ -105,11 +105,14 @@ def breadcrumbs(place: paths.Place) -> list[Component]:
     steps: list[tuple[str, str]] = [
         ("Map", paths.with_query(paths.run_path(place.run) if place.run else "/", kept))
     ]
-    if place.page in {"layer", "neuron"} and place.run:
+    if place.page in {"layer", "neuron", "sweep"} and place.run:
         layer = paths.with_query(paths.layer_path(place.run, place.layer, place.projection), kept)
         steps.append((f"block {place.layer} · {place.projection}", layer))
     if place.page == "neuron" and place.run:
         steps.append((f"neuron {place.index}", ""))
+    elif place.page == "sweep" and place.run:
+        neuron = paths.neuron_path(place.run, place.layer, place.projection, place.index)
+        steps += [(f"neuron {place.index}", paths.with_query(neuron, kept)), ("sweep", "")]
     elif place.page in {"jobs", "job"}:
         steps.append(("Jobs", "/jobs"))
         if place.page == "job":

@@ -16,7 +16,7 @@ from app.schemas.neuron import NeuronDetail
 from app.schemas.outputs import NeuronOutputs, NeuronPairs
 from app.schemas.run import Run
 from frontend import ids, paths
-from frontend.components.common import card, column, note, page_title, pair
+from frontend.components.common import card, column, link, note, page_title, pair
 from frontend.components.comparison import comparison
 from frontend.components.exports import export_menu
 from frontend.components.numbers import numbers_table
@@ -173,7 +173,14 @@ def _moves(run: str, neuron: NeuronDetail, layers: list[LayerSummary], place: Pl
     previous, following = address(place.layer, place.index - 1), address(place.layer, place.index + 1)
     lower, upper = address(before, place.index), address(after, place.index)
     anyone = address(place.layer, random.randrange(neuron.layer_neurons))
+    sweep = paths.sweep_path(run, place.layer, place.projection, place.index)
     return [
+        link(
+            "Sweep",
+            paths.with_query(sweep, paths.variants(place.query)),
+            id=ids.SWEEP_LINK,
+            className="button",
+        ),
         move(
             "‹" if previous is None else f"‹ {place.index - 1}",
             previous,

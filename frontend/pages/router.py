@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 from app.client import AsyncClient
 from app.errors import NotFound, WasserscopeError
 from frontend.components.common import column, error_of, not_found
-from frontend.pages import jobs, layer, map, neuron, new
+from frontend.pages import jobs, layer, map, neuron, new, sweep
 from frontend.paths import Place
 
 PAGES: dict[str, Callable[[AsyncClient, Place], Awaitable[Component]]] = {
@@ -17,6 +17,7 @@ PAGES: dict[str, Callable[[AsyncClient, Place], Awaitable[Component]]] = {
     "new": new.page,
     "layer": layer.page,
     "neuron": neuron.page,
+    "sweep": sweep.page,
     "jobs": jobs.page,
     "job": jobs.job_page,
 }
