@@ -26,8 +26,8 @@ _BELOW = re.compile(
     rf"^/v1/runs/({RUN_PATTERN.strip('^$')})/(?!(?:prunings|expansions|evaluations|outputs|sweeps)(?:/|$))"
     r"(?!layers/[^/]+/[^/]+/(?:outputs|neurons/[^/]+/(?:tokens|pairs|wd-interval))$).+$"
 )
-_GROWING = {"pruning", "expansion", "sweep"}
-"""Parameters that name what is made from a run."""
+_GROWING = {"pruning", "expansion", "sweep", "other"}
+"""Parameters that name what is made from a run, or another run."""
 
 
 class ETags:

@@ -16,9 +16,11 @@ from app.api.deps import (
     PruningQuery,
     RunName,
     ServiceDep,
+    SettingsDep,
     StoreDep,
     WindowDep,
     accept,
+    check_limit,
     last_job,
     live_queue,
 )
@@ -26,6 +28,7 @@ from app.api.models import check_tokens, check_window
 from app.api.problems import answers
 from app.errors import NotFound, QueueUnavailable, about
 from app.queue import explore_work
+from app.schemas.difference import DifferenceQuery, NeuronDifference
 from app.schemas.job import Job, JobState
 from app.schemas.layer import Correlation, LayerSummary, LayerValues, MapQuery, Metric, RunMap
 from app.schemas.model import ModelInspection
@@ -167,6 +170,17 @@ def run_map(store: StoreDep, run: RunName, query: Annotated[MapQuery, Query()]) 
     binned anew, so that a small one has a cell per neuron.
     """
     return store.run_map(run, query)
+
+
+@router.get("/{run}/differences", operation_id="listDifferences", responses=answers(404, 409, 422))
+def differences(
+    store: StoreDep, settings: SettingsDep, run: RunName, query: Annotated[DifferenceQuery, Query()]
+) -> Page[NeuronDifference]:
+    """This run against another one with the same layers, neuron by neuron: WD and rank within the layer in both; those
+    that moved the most places first, unless asked otherwise.
+    """
+    check_limit(query.limit, settings)
+    return store.differences.page(run, query)
 
 
 def with_job(run: Run, job: Job | None) -> Run:

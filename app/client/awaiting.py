@@ -13,6 +13,7 @@ from app.client import calls
 from app.client.calls import PREFIX, WAITS_SECONDS, Call, Calls, JobEvents, T, error_of, headers, unreachable
 from app.errors import ApiUnreachable
 from app.schemas.corpus import Corpus
+from app.schemas.difference import NeuronDifference
 from app.schemas.distribution import NeuronDistributions
 from app.schemas.evaluation import Evaluation, EvaluationRequest, EvaluationSubmitted
 from app.schemas.expansion import Expansion, ExpansionRequest, ExpansionSubmitted, ExpertTokens
@@ -132,6 +133,10 @@ class AsyncClient:
         """The Wasserstein map, that of another metric, or a part of it; `part` has the other fields of MapQuery."""
         query = {"metric": metric, "bins": bins, "projection": projection, **part}
         return await self._send(Calls.map(run, query))
+
+    async def differences(self, run: str, other: str, **query: Any) -> Page[NeuronDifference]:
+        """This run against another one with the same layers, neuron by neuron; arguments as in `DifferenceQuery`."""
+        return await self._send(Calls.differences(run, {"other": other, **query}))
 
     async def neurons(self, run: str, **query: Any) -> Page[NeuronRow]:
         """A page of neurons; `query` has the fields of NeuronQuery."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.errors import ApiUnreachable, WasserscopeError
 from app.schemas.corpus import Corpus, CorpusText
+from app.schemas.difference import NeuronDifference
 from app.schemas.distribution import NeuronDistributions
 from app.schemas.evaluation import Evaluation, EvaluationRequest, EvaluationSubmitted
 from app.schemas.expansion import Expansion, ExpansionRequest, ExpansionSubmitted, ExpertTokens
@@ -149,6 +150,10 @@ class Calls:
     @staticmethod
     def map(run: str, query: dict[str, Any]) -> Call[RunMap]:
         return Call("GET", f"/runs/{run}/map", RunMap, query)
+
+    @staticmethod
+    def differences(run: str, query: dict[str, Any]) -> Call[Page[NeuronDifference]]:
+        return Call("GET", f"/runs/{run}/differences", Page[NeuronDifference], query)
 
     @staticmethod
     def neurons(run: str, query: dict[str, Any]) -> Call[Page[NeuronRow]]:

@@ -30,6 +30,7 @@ from app.schemas.sweep import NeuronSweep
 from app.store import keys
 from app.store.cache import Cache
 from app.store.correlation import correlations
+from app.store.differences import Differences
 from app.store.effects import Effects
 from app.store.evaluations import Evaluations
 from app.store.outputs import Outputs
@@ -56,6 +57,7 @@ class Reader(Writer):
         self.effects = Effects(self.variants, self._rows)
         self.outputs = Outputs(self, self._rows)
         self.sweeps = Sweeps(self, self._rows)
+        self.differences = Differences(self, self.scores)
 
     def layers(self, run: str, min_wd: float | None = None) -> list[LayerSummary]:
         """A summary of each layer, in the model's order; with `min_wd` also how many have at least that WD."""
@@ -228,6 +230,7 @@ class Reader(Writer):
             self.effects,
             self.outputs,
             self.sweeps,
+            self.differences,
         ):
             cache.forget(run)
 

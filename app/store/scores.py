@@ -150,6 +150,11 @@ class Scores:
         )
         return {name: table[name].to_pylist() for name in names}
 
+    def whole(self, names: Sequence[str]) -> pa.Table:
+        """The named columns of all neurons, by layer, projection and index."""
+        chosen = ", ".join(f'"{name}"' for name in names)
+        return self._ask(f"select {chosen} from scores order by {_ORDER}")
+
     def summaries(self, floor: float) -> list[LayerSummary]:
         """One summary per layer and projection, in the model's order."""
         return self._summaries.get((floor,), lambda: self._summarise(floor))
