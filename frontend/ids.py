@@ -137,6 +137,16 @@ def number(name: str) -> str:
     return f"number-{name}"
 
 
+NAV_PIN = "nav-pin"
+PINNED = "pinned"
+COMPARE = "compare"
+COMPARE_GRAPH = "compare-graph"
+COMPARE_QUANTILES = "compare-quantiles"
+COMPARE_MAP = "compare-map"
+COMPARE_TREND = "compare-trend"
+COMPARE_NUMBERS = "compare-numbers"
+COMPARE_MOVED = "compare-moved"
+
 SWEEP_GRAPH = "sweep-graph"
 SWEEP_CURVES = "sweep-curves"
 SWEEP_EXPERTS = "sweep-experts"

@@ -103,18 +103,60 @@ def with_query(path: str, query: Mapping[str, str | None]) -> str:
     return f"{path}?{urlencode(kept)}" if kept else path
 
 
-VARIANTS = ("pruning", "expansion")
-"""Entries of the query that name what was done to the run's layers; they are kept from page to page."""
+PIN = "pin"
+"""Entry of the query that names the pinned neuron, layer or run."""
+VARIANTS = ("pruning", "expansion", PIN)
+"""Entries of the query that are kept from page to page: what was done to the run's layers, and what is pinned."""
 
 
 def variants(query: Mapping[str, str]) -> dict[str, str | None]:
-    """The pruning and the expansion that a query names."""
+    """The pruning, the expansion and the pin that a query names."""
     return {key: query.get(key) for key in VARIANTS}
 
 
 def keep_variants(path: str, search: str | None) -> str:
-    """`path` with the pruning and the expansion of the address one comes from."""
+    """`path` with the pruning, the expansion and the pin of the address one comes from."""
     return with_query(path, variants(dict(parse_qsl((search or "").removeprefix("?")))))
+
+
+def pin_of(place: Place) -> str | None:
+    """What `pin` says of a neuron's, a layer's or a run's page; None for any other page."""
+    parts = {
+        "map": [place.run],
+        "layer": [place.run, str(place.layer), place.projection],
+        "neuron": [place.run, str(place.layer), place.projection, str(place.index)],
+    }.get(place.page)
+    return "/".join(map(str, parts)) if parts and place.run else None
+
+
+def read_pin(text: str | None) -> Place | None:
+    """The place that a pin names; None without one, or for what names no neuron, layer or run."""
+    match (text or "").split("/"):
+        case [run]:
+            rest: list[str] = []
+        case [run, layer, projection]:
+            rest = ["layers", layer, projection]
+        case [run, layer, projection, index]:
+            rest = ["layers", layer, projection, "neurons", index]
+        case _:
+            return None
+    if not re.fullmatch(RUN_PATTERN, run):
+        return None
+    found = _inside_run(run, rest, {})
+    return None if found.page == "nowhere" else found
+
+
+def path_of(place: Place) -> str:
+    """Address of a neuron's, a layer's or a run's page."""
+    run = place.run or ""
+    if place.page == "neuron":
+        return neuron_path(run, place.layer, place.projection, place.index)
+    return layer_path(run, place.layer, place.projection) if place.page == "layer" else run_path(run)
+
+
+def keep_pin(path: str, search: str | None) -> str:
+    """`path` with the pin alone: prunings and expansions belong to one run."""
+    return with_query(path, {PIN: dict(parse_qsl((search or "").removeprefix("?"))).get(PIN)})
 
 
 def jump_path(run: str, text: str) -> str | None:

@@ -43,6 +43,8 @@ SYMBOLS = ("circle", "square", "diamond", "cross")
 SEQUENTIAL = "Viridis"
 DIVERGING = [[0.0, "#7A3500"], [0.25, SPARSE], [0.5, "#EDEAE4"], [0.75, EXPANDED], [1.0, "#00543D"]]
 """From where sparse is closer to dense to where expanded is."""
+DIFFERENCES = [[0.0, "#8A3F68"], [0.25, PINNED], [0.5, "#EDEAE4"], [0.75, "#3F9CD3"], [1.0, "#00446C"]]
+"""From where what is pinned is larger to where the page's own is."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 

@@ -1,7 +1,7 @@
-// Arrow keys go to the neighbours a page links to; "r" to a random one; "/" goes to the jump box. Ignored while typing.
+// Arrow keys go to the neighbours a page links to; "r" to a random one; "p" pins; "/" goes to the jump box. Ignored while typing.
 (function () {
   const LINKS = { ArrowLeft: "nav-previous", ArrowRight: "nav-next", ArrowUp: "nav-up", ArrowDown: "nav-down",
-    r: "nav-random" };
+    r: "nav-random", p: "nav-pin" };
   const typing = (element) =>
     element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) ||
     element.closest('[role="grid"], [role="listbox"], [role="dialog"], pre') !== null;

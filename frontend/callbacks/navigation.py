@@ -17,6 +17,7 @@ from frontend import ids, paths
 from frontend.callbacks import on
 from frontend.components.common import error_of
 from frontend.components.neuron_grid import grid_rows, request_query
+from frontend.components.pin import pin_tools
 from frontend.components.shell import breadcrumbs, run_choices
 from frontend.components.variants import NONE
 from frontend.figures.layer import neuron_at
@@ -48,7 +49,7 @@ def _pages(app: Dash, client: AsyncClient) -> None:
     )
     async def show(pathname: str, search: str, _: int, href: str) -> tuple[Component, list[Component]]:
         place = paths.read(pathname, search, href)
-        return await router.render(client, place), breadcrumbs(place)
+        return await router.render(client, place), [*breadcrumbs(place), *pin_tools(place)]
 
 
 def _header(app: Dash, client: AsyncClient) -> None:
@@ -75,11 +76,12 @@ def _header(app: Dash, client: AsyncClient) -> None:
         Output(ids.URL, "href", allow_duplicate=True),
         Input(ids.RUN_SELECT, "value"),
         State(ids.RUN_SHOWN, "data"),
+        State(ids.URL, "search"),
         prevent_initial_call=True,
     )
-    def choose(run: str | None, shown: str | None) -> Any:
+    def choose(run: str | None, shown: str | None, search: str) -> Any:
         # The value changes too when `fill` sets it: then it is the one shown.
-        return no_update if not run or run == shown else paths.run_path(run)
+        return no_update if not run or run == shown else paths.keep_pin(paths.run_path(run), search)
 
     @on(
         app,

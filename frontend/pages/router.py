@@ -1,7 +1,8 @@
-"""From an address to its page. Errors of the service become panels on the page."""
+"""From an address to its page, with what is pinned below it. Errors of the service become panels on the page."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from dash.development.base_component import Component
@@ -9,7 +10,7 @@ from dash.development.base_component import Component
 from app.client import AsyncClient
 from app.errors import NotFound, WasserscopeError
 from frontend.components.common import column, error_of, not_found
-from frontend.pages import jobs, layer, map, neuron, new, sweep
+from frontend.pages import compare, jobs, layer, map, neuron, new, sweep
 from frontend.paths import Place
 
 PAGES: dict[str, Callable[[AsyncClient, Place], Awaitable[Component]]] = {
@@ -29,7 +30,8 @@ async def render(client: AsyncClient, place: Place) -> Component:
     if make is None:
         return not_found("There is no page at this address.", "The map leads to every layer and neuron.")
     try:
-        return await make(client, place)
+        page, beside = await asyncio.gather(make(client, place), compare.beside(client, place))
+        return page if beside is None else column(page, beside)
     except NotFound as error:
         return not_found(error.detail, error.hint)
     except WasserscopeError as error:
