@@ -92,7 +92,11 @@ def layers_figure(own: LayerValues, pinned: LayerValues) -> go.Figure:
                 hovertemplate=f"{name} %{{y:.2%}} of its neurons<extra></extra>",
             )
         )
-    figure.update_xaxes(theme.plain_axis(title={"text": "WD", "standoff": 6}, hoverformat=".3g"))
+    figure.update_xaxes(
+        theme.plain_axis(
+            title={"text": "WD", "standoff": 6}, hoverformat=".3g", range=[0, float(edges[-1]) * 1.02]
+        )
+    )
     figure.update_yaxes(
         theme.plain_axis(
             title={"text": "share of the layer's neurons", "standoff": 6},

@@ -184,7 +184,7 @@ def experts_figure(found: NeuronSweep, request: SweepRequest) -> go.Figure:
             line.mode = "lines"
             figure.add_trace(line, **where)
         figure.add_trace(_curve(VariantKind.expansion, np.array(names), tried, value, number), **where)
-    figure.update_xaxes(theme.plain_axis(type="category"))
+    figure.update_xaxes(theme.plain_axis(type="category", categoryorder="array", categoryarray=names))
     return _finished(figure, "experts")
 
 

@@ -1,4 +1,4 @@
-"""What is pinned beside what is looked at: two neurons, two layers or two runs, below the page of the second one."""
+"""What is pinned beside what is looked at: two neurons, two layers or two runs, under the head of the second one's page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an address to its page, with what is pinned below it. Errors of the service become panels on the page."""
+"""From an address to its page, with what is pinned beside it. Errors of the service become panels on the page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ async def render(client: AsyncClient, place: Place) -> Component:
         return not_found("There is no page at this address.", "The map leads to every layer and neuron.")
     try:
         page, beside = await asyncio.gather(make(client, place), compare.beside(client, place))
-        return page if beside is None else column(page, beside)
+        if beside is not None and isinstance(page.children, list):
+            page.children.insert(1, beside)  # below the page's head, where it is seen at once
+        return page
     except NotFound as error:
         return not_found(error.detail, error.hint)
     except WasserscopeError as error:

@@ -98,7 +98,7 @@ async def _job(client: AsyncClient, sweep: Sweep | None) -> Job | None:
         return None
 
 
-def _plots(found: NeuronSweep, sweep: Sweep, place: Place) -> list[Component]:
+def _plots(found: NeuronSweep, sweep: Sweep, place: Place) -> list[Component | None]:
     every, log = figures.stops(found), place.query.get("y") == "log"
     at = _stop(place.query.get("zeros"), [stop.title for stop in every])
     scale = tabs("y axis", [("linear", _here(place, y=None), not log), ("log", _here(place, y="log"), log)])
@@ -144,9 +144,8 @@ def _plots(found: NeuronSweep, sweep: Sweep, place: Place) -> list[Component]:
     return [
         shown,
         pair(curves, counts),
-        pair(numbers, card("Numbers for each number of experts", experts_table(tried)), kind="wide-left")
-        if tried
-        else numbers,
+        numbers,
+        card("Numbers for each number of experts", experts_table(tried)) if tried else None,
     ]
 
 
