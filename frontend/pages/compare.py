@@ -23,7 +23,7 @@ from frontend.figures import compare as figures
 from frontend.pages.map import newest
 from frontend.paths import Place
 
-MAP_BINS = 256
+MAP_BINS, MAP_CELLS = 256, 100_000
 ROWS = 20
 ORDERS = {
     "": ("-distance", "moved most"),
@@ -127,7 +127,8 @@ async def _runs(client: AsyncClient, place: Place, pinned: Place) -> Component:
     parts: list[Component | None] = [legend(_run_words(own), _run_words(other))]
     try:
         moved = await _moved(client, own, other, place)
-        maps = await asyncio.gather(client.map(own.id, bins=MAP_BINS), client.map(other.id, bins=MAP_BINS))
+        bins = max(1, min(MAP_BINS, MAP_CELLS // max(1, len(layers))))
+        maps = await asyncio.gather(client.map(own.id, bins=bins), client.map(other.id, bins=bins))
     except WasserscopeError as error:  # other shapes: the depths still compare
         parts += [error_of(error), _trends(layers, others)]
         return _card(parts)

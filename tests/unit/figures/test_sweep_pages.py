@@ -15,7 +15,7 @@ import pytest
 
 from app.client import AsyncClient
 from app.main import create_server
-from app.schemas.layer import Metric
+from app.schemas.layer import MapQuery
 from app.schemas.sweep import NeuronSweep
 from app.settings import Settings
 from app.store import Store
@@ -278,8 +278,9 @@ def test_two_runs_are_compared_by_rank_and_by_neuron(bench: Bench) -> None:
     axis = parts[ids.COMPARE_MAP]["figure"]["layout"]["coloraxis"]
     assert axis["cmin"] == -axis["cmax"] < 0
     assert "1 to 20 of 270 neurons" in text
-    first = bench.store.run_map(bench.run, Metric.wd, 2048)
-    cells = compared.differences(first, bench.store.run_map(other, Metric.wd, 2048))
+    query = MapQuery(bins=2048)
+    first = bench.store.run_map(bench.run, query)
+    cells = compared.differences(first, bench.store.run_map(other, query))
     own, others = (
         sorted((x for x in values if x is not None), reverse=True)
         for values in (wd(1, "gate_proj"), other_wd(1, "gate_proj"))
