@@ -63,7 +63,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever asks for such a fixture must be in its group: it would be made a second time."""
     for item in items:
         for name in {*SHARING.values()} & {*getattr(item, "fixturenames", ())}:
-            if group(item.nodeid) != name:
+            own = item._fixtureinfo.name2fixturedefs[name][-1].func  # type: ignore[attr-defined]
+            if own.__module__ == __name__ and group(item.nodeid) != name:
                 raise pytest.UsageError(f"{item.nodeid} uses {name}: add its file to SHARING in {__file__}")
 
 
