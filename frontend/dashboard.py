@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from app.client import AsyncClient
 from frontend import ids
-from frontend.callbacks import forms, jobs, navigation, outputs, sweep, variants
+from frontend.callbacks import forms, jobs, layer, navigation, outputs, share, sweep, table, variants
 from frontend.components.common import error_panel
 from frontend.components.shell import shell
 
@@ -39,6 +39,9 @@ def create_dashboard(server: FastAPI, client: AsyncClient) -> Dash:
     variants.register(app, client)
     outputs.register(app, client)
     sweep.register(app, client)
+    table.register(app, client)
+    share.register(app, client)
+    layer.register(app, client)
     # Dash reads its assets at the first request of "/" alone: whoever came by a link to any other page before that
     # would get it without style and scripts.
     app._setup_server()

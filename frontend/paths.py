@@ -39,7 +39,7 @@ def read(pathname: str | None, search: str | None, href: str | None = None) -> P
 
 
 def _read(pathname: str | None, search: str | None) -> Place:
-    query = dict(parse_qsl((search or "").removeprefix("?")))
+    query = query_of(search)
     parts = [unquote(part) for part in (pathname or "/").strip("/").split("/")]
     match parts:
         case [""]:
@@ -116,7 +116,22 @@ def variants(query: Mapping[str, str]) -> dict[str, str | None]:
 
 def keep_variants(path: str, search: str | None) -> str:
     """`path` with the pruning, the expansion and the pin of the address one comes from."""
-    return with_query(path, variants(dict(parse_qsl((search or "").removeprefix("?")))))
+    return with_query(path, variants(query_of(search)))
+
+
+FOLLOWED = frozenset({"selected", "from", "sort", "where", "wd"})
+"""Entries of the query that parts of a page follow by themselves: no page is made anew for them."""
+
+
+def lasting(pathname: str | None, search: str | None) -> str:
+    """The address without what is followed: what a page was made for."""
+    query = query_of(search)
+    return with_query(pathname or "/", {key: query[key] for key in sorted(query.keys() - FOLLOWED)})
+
+
+def query_of(search: str | None) -> dict[str, str]:
+    """The entries of a query."""
+    return dict(parse_qsl((search or "").removeprefix("?")))
 
 
 def pin_of(place: Place) -> str | None:
@@ -156,7 +171,7 @@ def path_of(place: Place) -> str:
 
 def keep_pin(path: str, search: str | None) -> str:
     """`path` with the pin alone: prunings and expansions belong to one run."""
-    return with_query(path, {PIN: dict(parse_qsl((search or "").removeprefix("?"))).get(PIN)})
+    return with_query(path, {PIN: query_of(search).get(PIN)})
 
 
 def jump_path(run: str, text: str) -> str | None:

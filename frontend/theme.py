@@ -6,6 +6,7 @@ are CSS variables in `assets/wasserscope.css`, so that changing the theme draws 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from app.schemas.layer import Metric
@@ -17,6 +18,8 @@ GAUSSIAN = "#7F7F7F"
 PINNED = "#CC79A7"
 RANGE = "#F0E442"
 """A range that is looked at."""
+WASSERSTEIN = "#E31A1C"
+"""Outlines, points and thresholds of Wasserstein neurons; stands out on the sequential scale too."""
 EXPERTS = (
     "#F2A524",
     "#0057C4",
@@ -132,6 +135,16 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def age(then: datetime, now: datetime) -> str:
+    """How long ago something was, for people: 12 s, 5 min, 3 h, 4 days ago."""
+    seconds = max(0, round((now - then).total_seconds()))
+    for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            many = seconds // length
+            return f"{many} {unit}{'s' if unit == 'day' and many > 1 else ''} ago"
+    return f"{seconds} s ago"
 
 
 def size(bytes_: int) -> str:

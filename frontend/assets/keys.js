@@ -4,7 +4,7 @@
     r: "nav-random", p: "nav-pin" };
   const typing = (element) =>
     element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName) ||
-    element.closest('[role="grid"], [role="listbox"], [role="dialog"], pre') !== null;
+    element.closest('[role="grid"], [role="listbox"], [role="slider"], [role="dialog"], pre') !== null;
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
     if (!(event.target instanceof Element) || typing(event.target)) return;

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import parse_qsl
 
-from dash import ALL, Dash, Input, Output, State, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
 
 from app.client import AsyncClient
 from app.errors import WasserscopeError
@@ -15,16 +15,22 @@ from app.schemas.job import Job
 from app.schemas.run import Run
 from frontend import ids, paths
 from frontend.callbacks import on
-from frontend.components.common import error_of
-from frontend.components.neuron_grid import grid_rows, request_query
 from frontend.components.pin import pin_tools
 from frontend.components.shell import breadcrumbs, run_choices
 from frontend.components.variants import NONE
-from frontend.figures.layer import neuron_at
 from frontend.pages import router
 from frontend.pages.map import newest
+from frontend.zoom import dragged
 
-DEFAULTS = {"metric": "wd", "colour": "wd", "projection": "all", "pruning": NONE, "expansion": NONE}
+DEFAULTS = {
+    "metric": "wd",
+    "colour": "wd",
+    "projection": "all",
+    "x": "wd",
+    "y": "md",
+    "pruning": NONE,
+    "expansion": NONE,
+}
 """Values of selectors that the query leaves out."""
 
 
@@ -33,7 +39,8 @@ def register(app: Dash, client: AsyncClient) -> None:
     _pages(app, client)
     _header(app, client)
     _clicks(app)
-    _table(app, client)
+    set_view = ClientsideFunction("view", "set")
+    app.clientside_callback(set_view, Input(ids.SET_VIEW, "data"), prevent_initial_call=True)
 
 
 def _pages(app: Dash, client: AsyncClient) -> None:
@@ -41,15 +48,22 @@ def _pages(app: Dash, client: AsyncClient) -> None:
         app,
         Output(ids.PAGE, "children"),
         Output(ids.BREADCRUMBS, "children"),
+        Output(ids.MADE_FOR, "data"),
         Input(ids.URL, "pathname"),
         Input(ids.URL, "search"),
         Input(ids.RELOAD, "data"),
         State(ids.URL, "href"),
+        State(ids.MADE_FOR, "data"),
         running=[(Output(ids.PAGE, "className"), "page loading", "page")],
     )
-    async def show(pathname: str, search: str, _: int, href: str) -> tuple[Component, list[Component]]:
+    async def show(
+        pathname: str, search: str, _: int, href: str, made_for: str | None
+    ) -> tuple[Component, list[Component], str]:
+        wanted = paths.lasting(pathname, search)
+        if wanted == made_for and not any(name.startswith(ids.RELOAD) for name in ctx.triggered_prop_ids):
+            raise PreventUpdate  # only what the page's parts follow has changed
         place = paths.read(pathname, search, href)
-        return await router.render(client, place), [*breadcrumbs(place), *pin_tools(place)]
+        return await router.render(client, place), [*breadcrumbs(place), *pin_tools(place)], wanted
 
 
 def _header(app: Dash, client: AsyncClient) -> None:
@@ -125,7 +139,7 @@ def selected(values: list[str], names: list[dict[str, str]], pathname: str, sear
     Dash also calls when a page has come with its selectors. Somebody may have gone back by then: what a selector came
     with must not change the address.
     """
-    old: dict[str, str | None] = dict(parse_qsl((search or "").removeprefix("?")))
+    old: dict[str, str | None] = {**paths.query_of(search)}
     chosen = {name["key"]: value for name, value in zip(names, values, strict=True) if value != name["shown"]}
     new = old | {key: None if DEFAULTS.get(key) == value else value for key, value in chosen.items()}
     address = paths.with_query(pathname, new)
@@ -157,54 +171,28 @@ def _clicks(app: Dash) -> None:
         if not click:
             return no_update
         point = click["points"][0]
-        name = shown["panels"][point["curveNumber"]]
-        return paths.keep_variants(paths.layer_path(shown["run"], int(point["y"]), name), search)
+        name, leader = shown["curves"][point["curveNumber"]], _leader(point.get("customdata"))
+        run, block = shown["run"], int(point["y"])
+        if shown["single"] and leader is not None:
+            return paths.keep_variants(paths.neuron_path(run, block, name, leader), search)
+        return paths.keep_variants(paths.layer_path(run, block, name), search)
 
     @on(
         app,
         Output(ids.URL, "href", allow_duplicate=True),
-        Input(ids.LAYER_GRAPH, "clickData"),
-        State(ids.LAYER_PLACE, "data"),
+        Input(ids.MAP_GRAPH, "relayoutData"),
+        State(ids.MAP_PANELS, "data"),
+        State(ids.URL, "pathname"),
         State(ids.URL, "search"),
         prevent_initial_call=True,
     )
-    def cell_click(click: dict[str, Any] | None, place: dict[str, Any], search: str) -> Any:
-        if not click:
-            return no_update
-        point = click["points"][0]
-        index = neuron_at(point["y"], point["x"], place["neurons"])
-        if index is None:
-            return no_update
-        address = paths.neuron_path(place["run"], place["layer"], place["projection"], index)
-        return paths.keep_variants(address, search)
+    def map_zoom(relayout: dict[str, Any] | None, shown: dict[str, Any], pathname: str, search: str) -> Any:
+        changes = dragged(relayout, shown)
+        return no_update if changes is None else paths.with_query(pathname, paths.query_of(search) | changes)
 
 
-def _table(app: Dash, client: AsyncClient) -> None:
-    @on(
-        app,
-        Output(ids.NEURON_TABLE, "getRowsResponse"),
-        Output(ids.NEURON_TABLE_ERROR, "children"),
-        Input(ids.NEURON_TABLE, "getRowsRequest"),
-        State(ids.NEURON_TABLE_QUERY, "data"),
-        prevent_initial_call=True,
-    )
-    async def rows(request: dict[str, Any] | None, place: dict[str, Any]) -> tuple[Any, Any]:
-        if not request:
-            return no_update, no_update
-        try:
-            found = await client.neurons(place["run"], **request_query(request, place))
-        except WasserscopeError as error:
-            return grid_rows([], 0), error_of(error)
-        return grid_rows(found.items, found.total), None
-
-    @on(
-        app,
-        Output(ids.URL, "href", allow_duplicate=True),
-        Input(ids.NEURON_TABLE, "cellClicked"),
-        State(ids.NEURON_TABLE_QUERY, "data"),
-        State(ids.URL, "search"),
-        prevent_initial_call=True,
-    )
-    def row_click(click: dict[str, Any] | None, place: dict[str, Any], search: str) -> Any:
-        address = paths.jump_path(place["run"], str((click or {}).get("rowId") or ""))
-        return paths.keep_variants(address, search) if address else no_update
+def _leader(held: Any) -> int | None:
+    """The neuron at the head of a cell, from its `customdata`: an array becomes a mapping on its way from the browser."""
+    if isinstance(held, list):
+        return int(held[2])
+    return int(held["2"]) if isinstance(held, dict) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import dash_mantine_components as dmc
 from dash import html
@@ -39,6 +40,7 @@ def table(
 
 def runs_table(runs: Sequence[Run], present: str | None = None) -> Component:
     """Every run with its state; the one on screen is marked."""
+    now = datetime.now(UTC)
     rows = [
         [
             html.Span(
@@ -49,7 +51,7 @@ def runs_table(runs: Sequence[Run], present: str | None = None) -> Component:
             theme.count(run.neurons) if run.neurons else "–",
             theme.duration(run.seconds),
             state_badge(run.state),
-            html.Span(f"{run.created_at:%Y-%m-%d %H:%M}", title=f"{run.created_at:%Y-%m-%d %H:%M:%S %Z}"),
+            html.Span(theme.age(run.created_at, now), title=f"{run.created_at:%Y-%m-%d %H:%M:%S %Z}"),
         ]
         for run in runs
     ]

@@ -19,6 +19,9 @@ def shell() -> Component:
         dcc.Location(id=ids.URL, refresh="callback-nav"),
         dcc.Store(id=ids.RELOAD, data=0),
         dcc.Store(id=ids.RUN_SHOWN),
+        dcc.Store(id=ids.MADE_FOR),
+        dcc.Store(id=ids.SET_VIEW),
+        dcc.Store(id=ids.OPEN_ROW),
         html.A("Skip to the content", href=f"#{ids.PAGE}", className="skip"),
         _header(),
         html.Nav(id=ids.BREADCRUMBS, className="breadcrumbs", **{"aria-label": "breadcrumbs"}),
@@ -106,7 +109,8 @@ def breadcrumbs(place: paths.Place) -> list[Component]:
         ("Map", paths.with_query(paths.run_path(place.run) if place.run else "/", kept))
     ]
     if place.page in {"layer", "neuron", "sweep"} and place.run:
-        layer = paths.with_query(paths.layer_path(place.run, place.layer, place.projection), kept)
+        marked = {"selected": str(place.index) if place.page == "neuron" else None}
+        layer = paths.with_query(paths.layer_path(place.run, place.layer, place.projection), kept | marked)
         steps.append((f"block {place.layer} · {place.projection}", layer))
     if place.page == "neuron" and place.run:
         steps.append((f"neuron {place.index}", ""))

@@ -128,11 +128,11 @@ def histogram_figure(values: LayerValues, floor: float | None, top_share: float)
         _line(figure, floor, f"Gaussian floor {theme.number(floor)}", theme.GAUSSIAN, "dash", 1.0)
     if values.summary.threshold is not None:
         text = f"top {100 * top_share:.3g} % from {theme.number(values.summary.threshold)}"
-        _line(figure, values.summary.threshold, text, theme.PINNED, "solid", 0.8)
+        _line(figure, values.summary.threshold, text, theme.WASSERSTEIN, "solid", 0.8)
     figure.update_xaxes(theme.plain_axis(title={"text": "WD", "standoff": 6}, rangemode="tozero"))
     room = [0, 1.25 * max(1, int(counts.max()))]  # for the words beside the lines
     figure.update_yaxes(theme.plain_axis(title={"text": "neurons", "standoff": 6}, range=room))
-    figure.update_layout(theme.plain_layout(height=240, bargap=0))
+    figure.update_layout(theme.plain_layout(height=400, bargap=0))
     return figure
 
 

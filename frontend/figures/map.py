@@ -1,16 +1,17 @@
-"""The Wasserstein map and the trend of WD over depth."""
+"""The Wasserstein map, or a part of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.schemas.layer import LayerSummary, MapRow, RunMap
+from app.schemas.layer import MapRow, RunMap
 from frontend import theme
 from frontend.figures.metrics import Colours
 
@@ -53,15 +54,7 @@ def map_figure(run_map: RunMap, undone: Undone = NONE_UNDONE) -> go.Figure:
         if hatched:
             figure.add_trace(_hatched(hatched, undone), row=1, col=column)
         figure.update_xaxes(
-            theme.plain_axis(
-                title={"text": f"rank by {label}, logarithmic", "standoff": 6},
-                showgrid=False,
-                type="log",
-                dtick=1,
-                range=[math.log10(0.5), math.log10(max(row.neurons for row in rows) + 0.5)],
-            ),
-            row=1,
-            col=column,
+            theme.plain_axis(showgrid=False, **_ranks(rows, label, logarithmic(run_map))), row=1, col=column
         )
         depths = [row.layer for row in rows]
         figure.update_yaxes(
@@ -84,6 +77,40 @@ def map_figure(run_map: RunMap, undone: Undone = NONE_UNDONE) -> go.Figure:
     return figure
 
 
+def logarithmic(run_map: RunMap) -> bool:
+    """Whether ranks are drawn logarithmically: where they span a decade or more."""
+    return any(row.last_rank >= 10 * row.first_rank for row in run_map.rows)
+
+
+def _ranks(rows: Sequence[MapRow], label: str, log: bool) -> dict[str, Any]:
+    """The axis of a panel's ranks."""
+    first, last = min(row.first_rank for row in rows), max(row.last_rank for row in rows)
+    if log:
+        ends = [math.log10(first - 0.5), math.log10(last + 0.5)]
+        title = {"text": f"rank by {label}, logarithmic", "standoff": 6}
+        return {"title": title, "type": "log", "dtick": 1, "range": ends}
+    title = {"text": f"rank by {label}", "standoff": 6}
+    return {"title": title, "tickformat": ",d", "nticks": 8, "range": [first - 0.5, last + 0.5]}
+
+
+def shown_part(run_map: RunMap) -> dict[str, Any]:
+    """Blocks, and ranks by panel, that the map shows: first and last of each."""
+    layers = [row.layer for row in run_map.rows]
+    ranks = {
+        name: [
+            min(row.first_rank for row in run_map.rows if row.projection == name),
+            max(row.last_rank for row in run_map.rows if row.projection == name),
+        ]
+        for name in panels(run_map)
+    }
+    return {"blocks": [min(layers, default=0), max(layers, default=0)], "ranks": ranks}
+
+
+def single(run_map: RunMap) -> bool:
+    """Whether each cell is one neuron."""
+    return all(row.last_rank - row.first_rank < len(row.values) for row in run_map.rows)
+
+
 def map_colours(run_map: RunMap) -> Colours:
     """The scale of the map; cells beyond its ends have the colour at the end."""
     known = [value for row in run_map.rows for value in row.values if value is not None]
@@ -91,21 +118,23 @@ def map_colours(run_map: RunMap) -> Colours:
 
 
 def _panel(rows: Sequence[MapRow], name: str, label: str, colours: Colours) -> go.Heatmap:
-    widest = max(row.neurons for row in rows)
+    widest = max(row.last_rank - row.first_rank + 1 for row in rows)
     bins = max(len(row.values) for row in rows)
     values = np.full((len(rows), bins), np.nan, dtype=np.float32)
     hover = np.zeros((len(rows), bins, 3), dtype=np.int32)
     for place, row in enumerate(rows):
         count = len(row.values)
         values[place, :count] = [np.nan if value is None else value for value in row.values]
-        start = np.arange(count) * row.neurons // count
-        stop = np.maximum((np.arange(count) + 1) * row.neurons // count, start + 1)
-        hover[place, :count] = np.stack([start + 1, stop, np.asarray(row.leaders)], axis=1)
+        ranks = row.last_rank - row.first_rank + 1
+        start = np.arange(count) * ranks // count
+        stop = np.maximum((np.arange(count) + 1) * ranks // count, start + 1)
+        first = row.first_rank
+        hover[place, :count] = np.stack([first + start, first + stop - 1, np.asarray(row.leaders)], axis=1)
     exact = colours.logarithmic
     value = "%{customdata[3]:.3g}" if exact else "%{z:.3g}"
     return go.Heatmap(
         z=colours.cells(values),
-        x=0.5 + np.arange(bins + 1) * widest // bins,
+        x=rows[0].first_rank - 0.5 + np.arange(bins + 1) * widest // bins,
         y=[row.layer for row in rows],
         customdata=np.concatenate([hover, values[:, :, None]], axis=2) if exact else hover,
         coloraxis="coloraxis",
@@ -123,8 +152,8 @@ def _hatched(rows: Sequence[MapRow], undone: Undone) -> go.Bar:
     return go.Bar(
         orientation="h",
         y=[row.layer for row in rows],
-        x=[row.neurons for row in rows],
-        base=0.5,
+        x=[row.last_rank - row.first_rank + 1 for row in rows],
+        base=[row.first_rank - 0.5 for row in rows],
         width=1,
         name=rows[0].projection,
         customdata=[undone[row.layer, row.projection] for row in rows],
@@ -150,56 +179,4 @@ def map_summary(run_map: RunMap) -> str:
     return (
         f"Map of {label} over {len(run_map.rows)} layers, neurons ranked within each: the highest bin is "
         f"{theme.number(best[0])}, in block {best[1].layer} {best[1].projection}."
-    )
-
-
-def trend_figure(layers: Sequence[LayerSummary], floor: float | None) -> go.Figure:
-    """Median and largest WD of each projection by depth; the Gaussian floor dashed."""
-    figure = make_subplots(
-        rows=1, cols=2, subplot_titles=("median WD", "largest WD"), horizontal_spacing=0.09
-    )
-    for place, name in enumerate(dict.fromkeys(layer.projection for layer in layers)):
-        rows = [layer for layer in layers if layer.projection == name]
-        for column, values in enumerate(([row.wd_median for row in rows], [row.wd_max for row in rows]), 1):
-            figure.add_trace(
-                go.Scatter(
-                    x=[row.layer for row in rows],
-                    y=values,
-                    name=name,
-                    legendgroup=name,
-                    showlegend=column == 1,
-                    mode="lines+markers",
-                    line={"color": theme.PROJECTIONS[place % len(theme.PROJECTIONS)], "width": 2},
-                    marker={"symbol": theme.SYMBOLS[place % len(theme.SYMBOLS)], "size": 6},
-                    hovertemplate=f"block %{{x}} {name}: %{{y:.3g}}<extra></extra>",
-                ),
-                row=1,
-                col=column,
-            )
-    if floor is not None:
-        figure.add_hline(y=floor, line={"color": theme.GAUSSIAN, "dash": "dash", "width": 1})
-    step = max(1, math.ceil(len({layer.layer for layer in layers}) / 8))
-    figure.update_xaxes(theme.plain_axis(title={"text": "block", "standoff": 6}, showgrid=False, dtick=step))
-    figure.update_yaxes(theme.plain_axis(title={"text": "WD", "standoff": 6}, rangemode="tozero"))
-    figure.update_layout(
-        theme.plain_layout(
-            height=280,
-            showlegend=True,
-            margin={"l": 56, "r": 16, "t": 56, "b": 44},
-            legend={"orientation": "h", "y": 1.32, "x": 0, "yanchor": "top"},
-        )
-    )
-    figure.update_annotations(font={"size": 14})
-    return figure
-
-
-def trend_summary(layers: Sequence[LayerSummary]) -> str:
-    """The trend in one sentence."""
-    known = [layer for layer in layers if layer.wd_max is not None]
-    if not known:
-        return "No layer has a WD yet."
-    top = max(known, key=lambda layer: layer.wd_max or 0.0)
-    return (
-        f"WD by depth: the largest is {theme.number(top.wd_max)} in block {top.layer} {top.projection}, "
-        f"whose median is {theme.number(top.wd_median)}."
     )

@@ -23,7 +23,17 @@ from frontend.components.common import (
     tile,
     view_select,
 )
+from frontend.components.layer_marks import (
+    LayerView,
+    add_marks,
+    marks_card,
+    row_of,
+    scatter_axes,
+    scatter_card,
+    view_of,
+)
 from frontend.components.neuron_grid import neuron_grid
+from frontend.components.table_view import table_view
 from frontend.components.variants import DONE, undone_metric
 from frontend.figures import layer as figures
 from frontend.figures import metrics
@@ -32,20 +42,21 @@ from frontend.paths import Place
 
 
 async def page(client: AsyncClient, place: Place) -> Component:
-    """The layer in the address, coloured by the metric in the query."""
+    """The layer in the address, coloured by the metric in the query; two metrics against each other."""
     run_id = place.run or ""
     run, layers, chosen = await asyncio.gather(
         client.run(run_id), client.layers(run_id), load(client, run_id, place)
     )
     colour = metrics.named(place.query.get("colour"))
     asked = Metric.wd if metrics.lacking(colour, chosen.kinds) else colour
-    values = await client.layer(
-        run_id,
-        place.layer,
-        place.projection,
-        [str(metric) for metric in figures.wanted(asked, chosen.kinds)],
-        **chosen.names,
+    across, up = scatter_axes(place.query, chosen.kinds)
+    wanted = dict.fromkeys([*figures.wanted(asked, chosen.kinds), across, up])
+    values, correlation = await asyncio.gather(
+        client.layer(run_id, place.layer, place.projection, [str(m) for m in wanted], **chosen.names),
+        client.correlation(run_id, place.layer, place.projection, across, up, **chosen.names),
     )
+    view = view_of(place.query, values.neurons, values.summary.threshold or 0.0)
+    table = table_view(place.query)
     return column(
         page_title(
             f"Block {place.layer} · {place.projection}", *_moves(run_id, layers, place), below=bar(chosen)
@@ -53,15 +64,16 @@ async def page(client: AsyncClient, place: Place) -> Component:
         *at_layer(chosen, place),
         _tiles(run, values.summary),
         results(chosen, place),
+        marks_card(values, view, run.request.top_share, run_id, paths.variants(place.query)),
         pair(
-            _grid(values, colour, chosen),
+            _grid(values, colour, chosen, view),
             card(
                 "Ranked",
-                *neuron_grid(run_id, place.layer, place.projection, **chosen.names),
-                note("Click a row to open the neuron."),
+                *neuron_grid(run_id, place.layer, place.projection, **chosen.names, **table),
+                note("Click a row to open its neuron; the arrow keys mark one, and Enter opens it."),
             ),
         ),
-        _histogram(run, values),
+        pair(scatter_card(values, correlation, view, chosen.kinds), _histogram(run, values)),
         dcc.Store(
             id=ids.LAYER_PLACE,
             data={
@@ -69,12 +81,18 @@ async def page(client: AsyncClient, place: Place) -> Component:
                 "layer": place.layer,
                 "projection": place.projection,
                 "neurons": values.neurons,
+                "threshold": values.summary.threshold or 0.0,
+                "x": across,
+                "y": up,
+                **chosen.names,
             },
         ),
+        dcc.Store(id=ids.LAYER_MARKS),
+        dcc.Store(id=ids.LAYER_ROW, data=row_of(values, view, table, scroll=False)),
     )
 
 
-def _grid(values: LayerValues, colour: Metric, chosen: Chosen) -> Component:
+def _grid(values: LayerValues, colour: Metric, chosen: Chosen, view: LayerView) -> Component:
     missing = metrics.lacking(colour, chosen.kinds)
     undone = [
         DONE[kind_of(variant)]
@@ -86,7 +104,7 @@ def _grid(values: LayerValues, colour: Metric, chosen: Chosen) -> Component:
     else:
         blank = f"not {' and not '.join(undone)} yet" if undone else ""
         words = f" Grey: the layer is {blank}, so {theme.LABELS[colour]} has no values." if blank else ""
-        figure = figures.grid_figure(values, colour, blank)
+        figure = add_marks(figures.grid_figure(values, colour, blank), values, view)
         body = [
             graph(ids.LAYER_GRAPH, figure, figures.grid_summary(values, colour)),
             note(_grid_note(colour) + words),
@@ -96,7 +114,7 @@ def _grid(values: LayerValues, colour: Metric, chosen: Chosen) -> Component:
 
 
 def _grid_note(colour: Metric) -> str:
-    text = "Cells are in the order of the neurons' index, row by row. Click one to open the neuron."
+    text = "Cells are in the order of the neurons' index, row by row; outlined in red from the WD chosen above. Click one to open its neuron."
     return " ".join([text, metrics.EXPLANATIONS.get(colour, "")]).strip()
 
 
@@ -125,7 +143,7 @@ def _tiles(run: Run, summary: LayerSummary) -> Component:
 
 
 def _moves(run: str, layers: list[LayerSummary], place: Place) -> list[Component]:
-    query = {"colour": place.query.get("colour"), **paths.variants(place.query)}
+    query = {**{key: place.query.get(key) for key in ("colour", "x", "y")}, **paths.variants(place.query)}
     names = list(dict.fromkeys(layer.projection for layer in layers if layer.layer == place.layer))
     depths = sorted(layer.layer for layer in layers if layer.projection == place.projection)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from dash import dcc, html
+from dash import html
 from dash.development.base_component import Component
 
 from app.client import AsyncClient
 from app.schemas.job import Job
-from app.schemas.layer import LayerSummary, Metric, RunMap
+from app.schemas.layer import LayerSummary
 from app.schemas.run import Run, RunState
 from frontend import ids, theme
 from frontend.components.common import (
@@ -21,21 +21,19 @@ from frontend.components.common import (
     note,
     page_title,
     tile,
-    view_select,
 )
 from frontend.components.live import live_panel
 from frontend.components.neuron_grid import neuron_grid
 from frontend.components.runs_table import runs_table
+from frontend.components.share import share_card, wanted_wd
 from frontend.components.shell import run_title
-from frontend.components.variants import DONE, undone_metric
-from frontend.figures import map as figures
-from frontend.figures import metrics
-from frontend.pages.chosen import Chosen, bar, kind_of, load, notices
+from frontend.components.table_view import table_view
+from frontend.figures import trend
+from frontend.pages.chosen import Chosen, bar, load, notices
+from frontend.pages.map_card import map_card
 from frontend.pages.new import form_card
 from frontend.paths import Place
 
-BINS = 512
-ALL = "all"
 LIVE = {RunState.queued, RunState.running}
 
 
@@ -120,84 +118,27 @@ def tiles(run: Run, layers: list[LayerSummary]) -> Component:
 
 
 async def _results(client: AsyncClient, run: Run, place: Place, chosen: Chosen) -> list[Component]:
-    metric = metrics.named(place.query.get("metric"))
-    missing = metrics.lacking(metric, chosen.kinds)
-    asked = Metric.wd if missing else metric
-    run_map, layers = await asyncio.gather(
-        client.map(run.id, metric=asked, bins=BINS, **chosen.names),
-        client.layers(run.id),
-    )
-    names = figures.panels(run_map)
-    shown = place.query.get("projection", ALL)
-    if shown in names:
-        run_map = run_map.model_copy(
-            update={"rows": [row for row in run_map.rows if row.projection == shown]}
-        )
-    choices = [{"value": ALL, "label": "all"}, *({"value": name, "label": name} for name in names)]
-    tools = [
-        view_select("metric", "colour", metrics.choices(chosen.kinds), str(metric), wide=True),
-        view_select("projection", "layers", choices, shown if shown in names else ALL),
-    ]
+    shown, layers = await asyncio.gather(map_card(client, run, place, chosen), client.layers(run.id))
+    wd = wanted_wd(place.query, "wd", layers)
     return [
         tiles(run, layers),
+        shown,
         card(
-            "Wasserstein map" if metric is Metric.wd else f"Map of {theme.LABELS[metric]}",
-            *([undone_metric(missing)] if missing else _map(run, run_map, chosen)),
-            tools=tools,
-        ),
-        card(
-            "By depth",
+            "WD by depth",
             graph(
                 ids.TREND_GRAPH,
-                figures.trend_figure(layers, run.gaussian_floor),
-                figures.trend_summary(layers),
+                trend.trend_figure(layers, run.gaussian_floor, run.request.top_share),
+                trend.trend_summary(layers),
+            ),
+            note(
+                "Of each layer: the median, the middle half of its neurons, and from where its Wasserstein neurons begin. "
+                f"Dashed: the Gaussian floor, {theme.number(run.gaussian_floor)} over {run.tokens:,} tokens."
             ),
         ),
+        share_card(run, layers, await client.layers(run.id, min_wd=wd), wd),
         card(
             "Neurons of the whole model",
-            *neuron_grid(run.id, **chosen.names),
+            *neuron_grid(run.id, **chosen.names, **table_view(place.query)),
             note("Click a row to open the neuron."),
         ),
     ]
-
-
-def _map(run: Run, run_map: RunMap, chosen: Chosen) -> list[Component]:
-    undone = _undone(run_map, chosen)
-    figure = figures.map_figure(run_map, undone)
-    return [
-        graph(ids.MAP_GRAPH, figure, figures.map_summary(run_map)),
-        dcc.Store(id=ids.MAP_PANELS, data={"run": run.id, "panels": [trace.name for trace in figure.data]}),
-        note(_explanation(run_map, len(undone))),
-    ]
-
-
-def _undone(run_map: RunMap, chosen: Chosen) -> dict[tuple[int, str], str]:
-    """Layers that what the metric needs has not done, and which that is."""
-    needed = [variant for variant in chosen.variants if kind_of(variant) in run_map.metric.needs]
-    done = {variant.id: {(r.layer, r.projection) for r in variant.layers} for variant in needed}
-    found = {}
-    for row in run_map.rows:
-        place = (row.layer, row.projection)
-        lacking = [DONE[kind_of(variant)] for variant in needed if place not in done[variant.id]]
-        if lacking:
-            found[place] = f"not {' and not '.join(lacking)} yet"
-    return found
-
-
-def _explanation(run_map: RunMap, undone: int) -> str:
-    colours = figures.map_colours(run_map)
-    text = "Each row is a layer, each column a bin of neurons, ranked from the highest. Click a cell to open its layer. "
-    if undone < len(run_map.rows):
-        text += (
-            f"Colours run from {theme.number(colours.low)} to {theme.number(colours.high)}, "
-            + (
-                "as far on both sides of 1 as 99 % of the cells"
-                if colours.logarithmic
-                else "the 1st to the 99th"
-            )
-            + (" reach; " if colours.logarithmic else " percentile of the cells; ")
-            + "values beyond have the colour at the end."
-        )
-    if undone:
-        text += f" Hatched: {undone} of {len(run_map.rows)} layers that are not done; open one to do it."
-    return " ".join([text, metrics.EXPLANATIONS.get(run_map.metric, "")]).strip()

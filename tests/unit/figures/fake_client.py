@@ -12,7 +12,16 @@ from app.schemas.corpus import Corpus
 from app.schemas.distribution import NeuronDistributions
 from app.schemas.expansion import Expansion, ExpansionRequest, ExpansionSubmitted, ExpertTokens
 from app.schemas.job import Job, JobLog, JobState, Progress
-from app.schemas.layer import LayerSummary, LayerValues, MapRow, Metric, RunMap
+from app.schemas.layer import (
+    MAP_BINS,
+    Correlation,
+    LayerSummary,
+    LayerValues,
+    MapQuery,
+    MapRow,
+    Metric,
+    RunMap,
+)
 from app.schemas.model import Estimate, ModelSource, ModelSources, Projection
 from app.schemas.neuron import Distribution, NeuronDetail, NeuronRow, NeuronTokens, Provenance, TokenExample
 from app.schemas.outputs import LayerOutputs, NeuronOutputs, NeuronPairs, OutputsSubmitted, WdInterval
@@ -82,6 +91,15 @@ def summary(layer: int, projection: str) -> LayerSummary:
     )
 
 
+def counted(layer: int, projection: str, min_wd: float | None) -> LayerSummary:
+    """Its summary, with how many neurons have at least a WD."""
+    found = summary(layer, projection)
+    if min_wd is None:
+        return found
+    above = sum(r.wd is not None and r.wd >= min_wd for r in rows(layer, projection))
+    return found.model_copy(update={"at_least": above})
+
+
 def layer_values(
     layer: int, projection: str, metrics: Sequence[str], pruning: bool = False, expansion: bool = False
 ) -> LayerValues:
@@ -108,41 +126,55 @@ def value(found: NeuronRow, metric: str) -> float | None:
     return known
 
 
-def run_map(metric: Metric, bins: int, pruning: bool = False, expansion: bool = False) -> RunMap:
+def run_map(
+    metric: Metric,
+    bins: int,
+    pruning: bool = False,
+    expansion: bool = False,
+    part: MapQuery = MapQuery(),  # noqa: B008 -- it is frozen
+) -> RunMap:
     """The map: bins as the store cuts them; a layer without values is one of nulls."""
     made = []
-    bins = min(bins, max(NEURONS.values()))
-    for layer in range(BLOCKS):
+    for layer in range(part.first_layer, min(BLOCKS, (part.last_layer or BLOCKS) + 1)):
         for projection, count in NEURONS.items():
+            last = min(count, part.last_rank or count)
+            ranks = last - part.first_rank + 1
+            if part.projection not in {None, projection} or ranks < 1:
+                continue
             every_row = [with_effects(r, pruning, expansion) for r in rows(layer, projection)]
             known = [(v, r.index) for r in every_row if (v := value(r, metric)) is not None]
             known.sort(reverse=True)
-            if not known:
-                made.append(
-                    MapRow(
-                        layer=layer,
-                        projection=projection,
-                        neurons=count,
-                        last_rank=count,
-                        values=[None] * bins,
-                        leaders=[0] * bins,
-                    )
-                )
-                continue
-            places = [min(i * count // bins, len(known) - 1) for i in range(bins)]
+            cells = min(bins, ranks if part.last_rank else max(NEURONS.values()))
+            first = part.first_rank - 1
+            places = [min(first + i * ranks // cells, len(known) - 1) for i in range(cells)]
             made.append(
                 MapRow(
                     layer=layer,
                     projection=projection,
                     neurons=count,
-                    last_rank=count,
-                    values=[known[p][0] for p in places],
-                    leaders=[known[p][1] for p in places],
+                    first_rank=part.first_rank,
+                    last_rank=last,
+                    values=[known[p][0] if known else None for p in places],
+                    leaders=[known[p][1] if known else 0 for p in places],
                 )
             )
     every = [value for line in made for value in line.values if value is not None]
     low, high = (min(every), max(every)) if every else (None, None)
     return RunMap(metric=metric, bins=bins, rows=made, minimum=low, maximum=high)
+
+
+def correlation(layer: int, projection: str, x: Metric, y: Metric) -> Correlation:
+    """Pearson's and Spearman's of two metrics of a layer."""
+    both = [(value(r, x), value(r, y)) for r in rows(layer, projection)]
+    pairs = np.asarray([pair for pair in both if None not in pair], dtype=float)
+    ranks = pairs.argsort(axis=0).argsort(axis=0)
+    return Correlation(
+        x=x,
+        y=y,
+        n=len(pairs),
+        pearson=float(np.corrcoef(pairs.T)[0, 1]),
+        spearman=float(np.corrcoef(ranks.T)[0, 1]),
+    )
 
 
 def detail(run: str, layer: int, projection: str, index: int) -> NeuronDetail:
@@ -285,8 +317,8 @@ class FakeClient:
                 return found
         raise NotFound(f"There is no run {run!r}.", hint="GET /api/v1/runs lists what there is.")
 
-    async def layers(self, run: str) -> list[LayerSummary]:
-        return [summary(layer, projection) for layer in range(BLOCKS) for projection in NEURONS]
+    async def layers(self, run: str, min_wd: float | None = None) -> list[LayerSummary]:
+        return [counted(layer, projection, min_wd) for layer in range(BLOCKS) for projection in NEURONS]
 
     async def layer(
         self,
@@ -302,18 +334,38 @@ class FakeClient:
         self._named(metrics, pruning, expansion)
         return layer_values(layer, projection, metrics, bool(pruning), bool(expansion))
 
+    async def correlation(
+        self,
+        run: str,
+        layer: int,
+        projection: str,
+        x: str = "wd",
+        y: str = "md",
+        *,
+        pruning: str | None = None,
+        expansion: str | None = None,
+    ) -> Correlation:
+        self._named([x, y], pruning, expansion)
+        if Metric(x).needs or Metric(y).needs:
+            return Correlation(x=Metric(x), y=Metric(y), n=0, pearson=None, spearman=None)
+        return correlation(layer, projection, Metric(x), Metric(y))
+
     async def map(
         self,
         run: str,
         metric: str = "wd",
-        bins: int = 512,
+        bins: int | None = None,
         projection: str | None = None,
         *,
         pruning: str | None = None,
         expansion: str | None = None,
+        **part: int,
     ) -> RunMap:
         self._named([metric], pruning, expansion)
-        return run_map(Metric(metric), bins, bool(pruning), bool(expansion))
+        query = MapQuery.model_validate({"projection": projection, **part})
+        if query.first_layer >= BLOCKS:
+            raise InvalidRequest(f"This run has no block {query.first_layer}.")
+        return run_map(Metric(metric), bins or MAP_BINS, bool(pruning), bool(expansion), query)
 
     def _named(self, metrics: Sequence[str], pruning: str | None, expansion: str | None) -> None:
         """Refuses a metric whose pruning or expansion is not named, as the service does."""

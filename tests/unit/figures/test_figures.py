@@ -13,6 +13,7 @@ from frontend import theme
 from frontend.figures import layer as layer_figures
 from frontend.figures import map as map_figures
 from frontend.figures import neuron as neuron_figures
+from frontend.figures import scatter, trend
 from tests.unit.figures import fake_client as fake
 
 WANTED = [str(metric) for metric in layer_figures.HOVER]
@@ -40,14 +41,6 @@ def test_an_empty_map_says_so() -> None:
     run_map = fake.run_map(Metric.wd, 16).model_copy(update={"rows": [], "minimum": None, "maximum": None})
     assert len(map_figures.map_figure(run_map).data) == 0
     assert "no neuron has a value" in map_figures.map_summary(run_map)
-
-
-def test_the_trend_shows_median_and_largest_by_depth() -> None:
-    layers = [fake.summary(layer, "up_proj") for layer in range(fake.BLOCKS)]
-    figure = map_figures.trend_figure(layers, fake.FLOOR)
-    assert list(figure.data[0].y) == [layer.wd_median for layer in layers]
-    assert list(figure.data[1].y) == [layer.wd_max for layer in layers]
-    assert figure.layout.shapes[0].y0 == fake.FLOOR
 
 
 @pytest.mark.parametrize("neurons", [1, 2, 96, 97, 576, 1536, 14336])
@@ -119,7 +112,8 @@ def test_every_axis_has_a_title() -> None:
     figures: list[go.Figure] = [
         neuron_figures.distribution_figure(fake.detail(fake.RUN, 3, "up_proj", 12), log=True),
         layer_figures.histogram_figure(values, fake.FLOOR, 0.03),
-        map_figures.trend_figure([values.summary], fake.FLOOR),
+        trend.trend_figure([values.summary], fake.FLOOR, 0.03),
+        scatter.scatter_figure(values, Metric.wd, Metric.kurtosis, 0.03, None),
     ]
     for figure in figures:
         for axis in (*figure.select_xaxes(), *figure.select_yaxes()):

@@ -46,4 +46,23 @@ def test_bins_cover_the_ranks_they_hold() -> None:
     figure = figures.map_figure(RunMap(metric=Metric.wd, bins=3, rows=[row], minimum=1.0, maximum=3.0))
     assert list(figure.data[0].x) == [0.5, 2.5, 4.5, 7.5]
     assert figure.data[0].customdata[0, :, :2].tolist() == [[1, 2], [3, 4], [5, 7]]
-    assert figure.layout.xaxis.type == "log"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "scale"), [(1, 9, None), (1, 10, "log"), (11, 109, None), (11, 110, "log")]
+)
+def test_ranks_are_logarithmic_where_they_span_a_decade(first: int, last: int, scale: str | None) -> None:
+    row = MapRow(
+        layer=0,
+        projection="up_proj",
+        neurons=200,
+        first_rank=first,
+        last_rank=last,
+        values=[2.0, 1.0],
+        leaders=[0, 1],
+    )
+    run_map = RunMap(metric=Metric.wd, bins=2, rows=[row], minimum=1.0, maximum=2.0)
+    figure = figures.map_figure(run_map)
+    assert figure.layout.xaxis.type == scale
+    assert figures.logarithmic(run_map) is (scale == "log")
+    assert list(figure.data[0].x)[0::2] == [first - 0.5, last + 0.5]

@@ -218,7 +218,7 @@ def test_the_layer_page_tells_what_was_done() -> None:
 
 def test_the_table_has_columns_of_what_is_chosen() -> None:
     def fields(**chosen: str) -> list[str]:
-        columns = neuron_grid(fake.RUN, 3, "up_proj", **chosen)[0].children.columnDefs
+        columns = neuron_grid(fake.RUN, 3, "up_proj", **chosen)[1].children.columnDefs
         every = [child for column in columns for child in column.get("children", [column])]
         return [column["field"] for column in every]
 
