@@ -33,6 +33,7 @@ def register(app: Dash, client: AsyncClient) -> None:
     _clicks(app)
     _threshold(app)
     _followed(app, client)
+    _marked(app)
 
 
 def picked(index: int | None, search: str, place: dict[str, Any]) -> tuple[Any, Any]:
@@ -146,6 +147,8 @@ def _followed(app: Dash, client: AsyncClient) -> None:
             row_of(values, view, table, scroll=not by_table),
         )
 
+
+def _marked(app: Dash) -> None:
     @on(
         app,
         Output(ids.LAYER_GRAPH, "figure"),
