@@ -63,12 +63,25 @@ def share_card(
             share_body(counted, wd, run.request.top_share), id=ids.SHARE_BODY, **{"aria-live": "polite"}
         ),
         note(trend.wasserstein_summary(layers, run.request.top_share)),
-        dcc.Store(id=ids.SHARE_RUN, data={"run": run.id, "top_share": run.request.top_share}),
+        dcc.Store(
+            id=ids.SHARE_RUN,
+            data={
+                "run": run.id,
+                "top_share": run.request.top_share,
+                "usual": wanted_wd({}, "wd", layers),
+                "most": most,
+            },
+        ),
         tools=[
             html.Span("WD of at least", className="muted small"),
             wd_slider(ids.SHARE_SLIDER, min(wd, most), most, "WD that counts as above"),
         ],
     )
+
+
+def same_wd(one: float, other: float, most: float) -> bool:
+    """Whether a slider up to `most` shows both at the same place."""
+    return abs(min(one, most) - min(other, most)) < most / STEPS / 2
 
 
 def share_body(counted: Sequence[LayerSummary], wd: float, top_share: float) -> list[Component]:

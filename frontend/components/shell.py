@@ -109,8 +109,7 @@ def breadcrumbs(place: paths.Place) -> list[Component]:
         ("Map", paths.with_query(paths.run_path(place.run) if place.run else "/", kept))
     ]
     if place.page in {"layer", "neuron", "sweep"} and place.run:
-        marked = {"selected": str(place.index) if place.page == "neuron" else None}
-        layer = paths.with_query(paths.layer_path(place.run, place.layer, place.projection), kept | marked)
+        layer = paths.with_query(paths.layer_path(place.run, place.layer, place.projection), kept)
         steps.append((f"block {place.layer} · {place.projection}", layer))
     if place.page == "neuron" and place.run:
         steps.append((f"neuron {place.index}", ""))

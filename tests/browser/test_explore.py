@@ -29,6 +29,10 @@ def _drag(board: Dashboard, start: tuple[float, float], stop: tuple[float, float
 
 def test_a_part_of_the_map_is_asked_for_and_left_again(board: Dashboard, served: Served) -> None:
     board.open(served.run_path)
+    expect(board.by_id(ids.SHARE_SLIDER)).to_be_visible()
+    assert (
+        board.page.url == served.url + served.run_path
+    )  # the slider leaves the address as it is until it is moved
     _drag(board, (2.6, 0.7), (12.4, 2.3), subplot=1)
     board.page.wait_for_url(re.compile("blocks=1-2"))
     expect(board.by_id(ids.MAP_WHOLE)).to_be_visible()
@@ -106,6 +110,6 @@ def test_one_selection_in_scatter_grid_and_table(board: Dashboard, served: Serve
     expect(board.by_id(ids.LAYER_SELECTED)).to_contain_text(f"neuron {chosen}:")
     board.page.keyboard.press("Enter")
     board.at(f"{layer}/neurons/{chosen}")
-    board.by_id(ids.BREADCRUMBS).get_by_role("link", name=f"block {first.layer}").click()
+    board.page.go_back()
     board.at(layer)
     expect(board.by_id(ids.LAYER_SELECTED)).to_contain_text(f"neuron {chosen}:")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from frontend import theme
-from frontend.components.share import wanted_wd
+from frontend.components.share import same_wd, wanted_wd
 from frontend.figures import trend
 from tests.unit.figures import fake_client as fake
 
@@ -56,6 +56,14 @@ def test_a_wd_in_the_address_is_taken_where_it_is_one(text: str, wd: float | Non
     usual = sorted(layer.threshold or 0 for layer in UP)
     middle = float(f"{(usual[2] + usual[3]) / 2:.3g}")
     assert wanted_wd({"wd": text}, "wd", UP) == (middle if wd is None else wd)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [(0.102, 0.102, True), (0.1, 0.1004, True), (0.1, 0.102, False), (0.5, 0.9, True)],
+)
+def test_a_slider_of_200_places_shows_both_at_the_same(one: float, other: float, same: bool) -> None:
+    assert same_wd(one, other, most=0.4) is same
 
 
 @pytest.mark.parametrize(
