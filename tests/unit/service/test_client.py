@@ -238,6 +238,6 @@ def test_effects_of_variants_are_asked_for_by_name() -> None:
     ]
     assert [dict(request.url.params.multi_items()) for request in service.asked] == [
         {"metrics": "wd", "pruning": PRUNING, "expansion": EXPANSION},
-        {"metric": "pruned_w1", "bins": "512", "pruning": PRUNING},
+        {"metric": "pruned_w1", "pruning": PRUNING},
         {"expansion": EXPANSION},
     ]
