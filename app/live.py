@@ -69,7 +69,7 @@ class LiveKeys:
     queue: str
 
     def facts(self, job: str) -> str:
-        """Hash of what stays the same about a job: kind, run, subject, title, parts, created_at, blocks; from the
+        """Hash of what stays the same about a job: kind, run, subject, title, parts, created_at, blocks, layer, projection; from the
         service."""
         return f"{self.queue}:facts:{job}"
 

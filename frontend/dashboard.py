@@ -10,8 +10,19 @@ from dash import Dash, set_props
 from fastapi import FastAPI
 
 from app.client import AsyncClient
-from frontend import ids
-from frontend.callbacks import forms, jobs, layer, navigation, outputs, share, sweep, table, variants
+from frontend import ids, theme
+from frontend.callbacks import (
+    evaluations,
+    forms,
+    jobs,
+    layer,
+    navigation,
+    outputs,
+    share,
+    sweep,
+    table,
+    variants,
+)
 from frontend.components.common import error_panel
 from frontend.components.shell import shell
 
@@ -19,10 +30,19 @@ log = logging.getLogger(__name__)
 ASSETS = Path(__file__).with_name("assets")
 
 
+class _Page(Dash):
+    """Dash whose document names its language, takes the width of its screen, and has the theme's colours."""
+
+    def interpolate_index(self, **parts: str) -> str:
+        parts["metas"] += '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        parts["css"] = f"<style>{theme.stylesheet()}</style>{parts['css']}"
+        return str(super().interpolate_index(**parts)).replace("<html", '<html lang="en"', 1)
+
+
 def create_dashboard(server: FastAPI, client: AsyncClient) -> Dash:
     """Build the dashboard on `server`; whatever is mounted there before keeps its paths."""
     dmc.pre_render_color_scheme()
-    app = Dash(
+    app = _Page(
         "wasserscope",
         server=server,
         assets_folder=str(ASSETS),
@@ -42,6 +62,7 @@ def create_dashboard(server: FastAPI, client: AsyncClient) -> Dash:
     table.register(app, client)
     share.register(app, client)
     layer.register(app, client)
+    evaluations.register(app, client)
     # Dash reads its assets at the first request of "/" alone: whoever came by a link to any other page before that
     # would get it without style and scripts.
     app._setup_server()

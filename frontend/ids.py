@@ -14,6 +14,9 @@ RUN_SHOWN = "run-shown"
 JUMP = "jump"
 JOBS_LINK = "jobs-link"
 THEME_TOGGLE = "theme-toggle"
+KEYS_BUTTON = "keys-button"
+STATUS = "service-status"
+STATUS_TICK = "service-status-tick"
 
 MAP_GRAPH = "map-graph"
 MAP_PANELS = "map-panels"
@@ -82,6 +85,7 @@ JOBS_TABLE = "jobs-table"
 JOB_PANEL = "job-panel"
 JOB_TICK = "job-tick"
 JOB_LOG = "job-log"
+JOB_MADE = "job-made"
 LIVE_JOB = "live-job"
 
 ERROR_PANEL = "error-panel"
@@ -109,6 +113,14 @@ VARIANT_ESTIMATE = "variant-estimate"
 VARIANT_SUBMIT = "variant-submit"
 VARIANT_ANSWER = "variant-answer"
 VARIANT_BOTH = "variant-both"
+
+VARIANTS_TABLE = "variants-table"
+EXPORT_ANSWER = "export-answer"
+EVALUATE_PLACE = "evaluate-place"
+EVALUATE_ESTIMATE = "evaluate-estimate"
+EVALUATE_SUBMIT = "evaluate-submit"
+EVALUATE_ANSWER = "evaluate-answer"
+EVALUATIONS = "evaluations"
 
 
 def field(name: str) -> dict[str, str]:
@@ -149,6 +161,21 @@ def outputs_status(where: str) -> dict[str, str]:
 def csv(card: str) -> dict[str, str]:
     """The button that downloads what a card shows."""
     return {"type": "csv", "card": card}
+
+
+def retry(job: str) -> dict[str, str]:
+    """The button that tries `job` again."""
+    return {"type": "retry", "job": job}
+
+
+def export(variant: str) -> dict[str, str]:
+    """The button that exports a pruning or expansion."""
+    return {"type": "export", "variant": variant}
+
+
+def evaluate(name: str) -> dict[str, str]:
+    """A field of the form that evaluates."""
+    return {"type": "evaluate-field", "name": name}
 
 
 def number(name: str) -> str:

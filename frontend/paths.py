@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from app.schemas.evaluation import EVALUATION_PATTERN
 from app.schemas.job import JOB_PATTERN
 from app.schemas.run import RUN_PATTERN
 
@@ -16,7 +17,9 @@ MAX_INDEX_DIGITS = 9
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the dashboard an address points; `page` is one of map, new, layer, neuron, sweep, jobs, job, nowhere."""
+    """Where in the dashboard an address points; `page` is one of map, new, layer, neuron, sweep, variants, evaluation,
+    jobs, job, nowhere.
+    """
 
     page: str
     run: str | None = None
@@ -24,6 +27,7 @@ class Place:
     projection: str = ""
     index: int = 0
     job: str = ""
+    evaluation: str = ""
     query: dict[str, str] = field(default_factory=dict)
     origin: str = "http://127.0.0.1:8000"
     """Scheme, host and port the browser used; for commands to copy."""
@@ -59,6 +63,10 @@ def _inside_run(run: str, rest: list[str], query: dict[str, str]) -> Place:
     match rest:
         case []:
             return Place("map", run, query=query)
+        case ["variants"]:
+            return Place("variants", run, query=query)
+        case ["evaluations", evaluation] if re.fullmatch(EVALUATION_PATTERN, evaluation):
+            return Place("evaluation", run, evaluation=evaluation, query=query)
         case ["layers", layer, projection] if _whole(layer):
             return Place("layer", run, int(layer), projection, query=query)
         case ["layers", layer, projection, "neurons", index] if _whole(layer) and _whole(index):
@@ -90,6 +98,16 @@ def neuron_path(run: str, layer: int, projection: str, index: int) -> str:
 def sweep_path(run: str, layer: int, projection: str, index: int) -> str:
     """Address of a neuron's sweep."""
     return f"{neuron_path(run, layer, projection, index)}/sweep"
+
+
+def variants_path(run: str) -> str:
+    """Address of what was made from a run: its prunings, expansions and evaluations."""
+    return f"{run_path(run)}/variants"
+
+
+def evaluation_path(run: str, evaluation: str) -> str:
+    """Address of an evaluation."""
+    return f"{run_path(run)}/evaluations/{quote(evaluation, safe='')}"
 
 
 def job_path(job: str) -> str:

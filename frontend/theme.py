@@ -1,7 +1,7 @@
 """The look: colours that keep their meaning on every page, number formats, and words for metrics.
 
 Okabe-Ito colours are safe for colour blindness. Text, grid lines and surfaces differ between light and dark; they
-are CSS variables in `assets/wasserscope.css`, so that changing the theme draws no figure again.
+are CSS variables, made here too (`stylesheet`), so that changing the theme draws no figure again.
 """
 
 from __future__ import annotations
@@ -95,6 +95,61 @@ MANTINE: dict[str, Any] = {
     "defaultRadius": "sm",
     "fontSizes": {"xs": "12px", "sm": "14px", "md": "14px", "lg": "20px", "xl": "20px"},
 }
+
+SIZES = {"small": "12px", "text": "14px", "title": "20px", "step": "8px"}
+"""The three sizes of text, and the grid that distances are multiples of."""
+
+MONO = "ui-monospace, 'DejaVu Sans Mono', monospace"
+
+LIGHT = {
+    "text": "#212529",
+    "muted": "#5c636a",
+    "surface": "#ffffff",
+    "ground": "#f6f7f9",
+    "grid": "#e3e6ea",
+    "hover": "#eef4fa",
+    "accent": "#0067a3",
+    "mark": "#ffe08a",
+    "selected": "#fbe9f3",
+    "error": "#c92a2a",
+    "shadow": "0 1px 2px rgb(0 0 0 / 6%)",
+    "sparse-text": "#b34e00",
+    "expanded-text": "#007a59",
+}
+DARK = {
+    "text": "#e6e8eb",
+    "muted": "#a3abb3",
+    "surface": "#1c1f23",
+    "ground": "#121417",
+    "grid": "#343a40",
+    "hover": "#262c33",
+    "accent": "#56b4e9",
+    "mark": "#8a6d00",
+    "selected": "#46303d",
+    "error": "#ff8787",
+    "shadow": "none",
+    "sparse-text": "#ff8c42",
+    "expanded-text": "#2fc79b",
+}
+"""Surfaces and text of both schemes. Data keep their colours; where one of them colours words it is darker or lighter,
+so that it can be read."""
+
+
+def stylesheet() -> str:
+    """The theme as CSS variables; assets/wasserscope.css has no colour and no font of its own. Print is always light."""
+    same = {"dense": DENSE, "sparse": SPARSE, "expanded": EXPANDED, "gaussian": GAUSSIAN, "pinned": PINNED}
+    same |= {"font": FONT, "mono": MONO} | {f"size-{name}": size for name, size in SIZES.items()}
+    dark = '[data-mantine-color-scheme="dark"]'
+    return (
+        f":root{{{_variables(same | LIGHT)}}}"
+        f"@media screen{{{dark}{{{_variables(DARK)}}}}}"
+        f"@media print{{{dark}{{{_variables(LIGHT)}}}}}"
+    )
+
+
+def _variables(values: dict[str, str]) -> str:
+    return "".join(f"--{name}:{value};" for name, value in values.items())
+
 
 GRAPH_CONFIG: dict[str, Any] = {
     "displaylogo": False,

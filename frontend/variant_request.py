@@ -1,4 +1,4 @@
-"""From what the form that prunes or expands holds to the request it makes, and from a refusal to the field it is about."""
+"""From what the form that prunes or expands holds to the request it makes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.errors import WasserscopeError
 from app.schemas.expansion import ExpansionRequest
 from app.schemas.pruning import Method, PruningRequest
 from app.schemas.variant import SparsitySettings, VariantKind
+from frontend.form_errors import FormErrors, messages
 
 NEEDED = "A value is needed."
-
-
-class FormErrors(Exception):
-    """Some fields do not fit: a message for each."""
-
-    def __init__(self, fields: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {message}" for name, message in fields.items()))
-        self.fields = dict(fields)
+EVERY, ONLY, KEEP = "every", "only", "keep"
+"""Which neurons are pruned: all, the chosen ones alone, all but the chosen ones."""
+CHOICE = ("neurons.by", "neurons.share", "neurons.seed")
+PERCENT = ("sparsity", "neurons.share")
+"""Fields that are shown in percent and asked for as shares."""
 
 
 def request_of(values: Mapping[str, Any], place: Mapping[str, Any]) -> PruningRequest | ExpansionRequest:
@@ -29,6 +26,8 @@ def request_of(values: Mapping[str, Any], place: Mapping[str, Any]) -> PruningRe
     Raises FormErrors.
     """
     given = {name: value for name, value in values.items() if name != "coverage"}
+    if given.get("neurons") not in (ONLY, KEEP):
+        given = {name: value for name, value in given.items() if name not in CHOICE}
     empty = {name for name, value in given.items() if value is None or value == ""} - {"pattern", "bits"}
     given["pattern"] = (given.get("pattern") or "").strip() or None
     if given["pattern"] and "sparsity" in empty:
@@ -36,16 +35,27 @@ def request_of(values: Mapping[str, Any], place: Mapping[str, Any]) -> PruningRe
         given.pop("sparsity")
     if empty:
         raise FormErrors(dict.fromkeys(sorted(empty), NEEDED))
-    if "sparsity" in given:
-        given["sparsity"] = float(f"{float(given['sparsity']) / 100:.10g}")
+    for name in PERCENT:
+        if name in given:
+            given[name] = float(f"{float(given[name]) / 100:.10g}")
     given["bits"] = None if given.get("bits") in (None, "", "none") else given["bits"]
-    settings = dict(place["settings"]) | given | _coverage(values.get("coverage"), values, place)
-    settings["compare"] = True  # what is not compared cannot be looked at
+    settings = dict(place["settings"]) | _chosen(given) | _coverage(values.get("coverage"), values, place)
     model = PruningRequest if place["kind"] == VariantKind.pruning else ExpansionRequest
     try:
         return model.model_validate(settings)
     except ValidationError as error:
         raise FormErrors(_messages(error)) from error
+
+
+def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields as the request has them: the choice of neurons is one of its own."""
+    plain = {name: value for name, value in given.items() if name not in (*CHOICE, "neurons")}
+    if "neurons" not in given:
+        return plain
+    if given["neurons"] == EVERY:
+        return plain | {"neurons": None}
+    choice = {name.removeprefix("neurons."): given[name] for name in CHOICE if name in given}
+    return plain | {"neurons": choice | {"keep": given["neurons"] == KEEP}}
 
 
 def _coverage(chosen: Any, values: Mapping[str, Any], place: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,15 +68,14 @@ def _coverage(chosen: Any, values: Mapping[str, Any], place: Mapping[str, Any]) 
 
 
 def _messages(error: ValidationError) -> dict[str, str]:
-    found = {}
-    for part in error.errors():
-        name = str(part["loc"][0]) if part["loc"] else "pattern"
-        message = part["msg"].removeprefix("Value error, ").replace("Input should be", "Must be")
-        if name == "sparsity":
-            message = "Between 0 and 100 %."
-        elif name == "pattern" and part["type"] == "string_pattern_mismatch":
-            message = "N:M, two numbers: 2:4 for two zeros in each four weights."
-        found[name] = message[0].upper() + message[1:]
+    """As the form says it: the schema's word for what concerns two fields is about the pattern."""
+    mismatch = {str(part["loc"][0]) for part in error.errors() if part["type"] == "string_pattern_mismatch"}
+    found = {name or "pattern": message for name, message in messages(error).items()}
+    for name in PERCENT:
+        if name in found:
+            found[name] = "Between 0 and 100 %." if name == "sparsity" else "Above 0, at most 100 %."
+    if "pattern" in mismatch:
+        found["pattern"] = "N:M, two numbers: 2:4 for two zeros in each four weights."
     return found
 
 
@@ -76,13 +85,3 @@ def pruning_like(request: ExpansionRequest) -> PruningRequest:
         include={*SparsitySettings.model_fields, "layers", "projections"}, mode="json"
     )
     return PruningRequest(method=Method.sparsegpt, **common)
-
-
-def fields_of(error: WasserscopeError) -> dict[str, str]:
-    """The fields that a refusal of the service is about, with what is said of each; empty when it is about none."""
-    found: dict[str, str] = {}
-    for one in error.errors:
-        own = one.message == error.detail  # then what to do about it belongs to this field
-        words = f"{error.detail} {error.hint}".strip() if own else one.message
-        found.setdefault(one.field.removeprefix("body."), words)
-    return found

@@ -1,4 +1,4 @@
-"""Pictures of the dashboard for the README and the docs: docs/images/{map,layer,neuron,expanded,form}-{light,dark}.png.
+"""Pictures of the dashboard for the README and the docs: docs/images/NAME-{light,dark}.webp, a picture of every view.
 
     python scripts/screenshots.py --url http://127.0.0.1:8000
 
@@ -9,13 +9,14 @@ yet.
 from __future__ import annotations
 
 import argparse
+import base64
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from app.client import Client
 from app.errors import WasserscopeError
@@ -31,6 +32,14 @@ MOST_KURTOSIS = 10
 SLID_IN = """() => {
   const form = document.querySelector('.variant-form');
   return !form || form.closest('.mantine-Drawer-content').getBoundingClientRect().right <= innerWidth;
+}"""
+QUALITY = 0.82
+PACK = """async ([png, quality]) => {
+  const image = await createImageBitmap(await (await fetch('data:image/png;base64,' + png)).blob());
+  const canvas = new OffscreenCanvas(image.width, image.height);
+  canvas.getContext('2d').drawImage(image, 0, 0);
+  const blob = await canvas.convertToBlob({type: 'image/webp', quality});
+  return Array.from(new Uint8Array(await blob.arrayBuffer()));
 }"""
 ARGUMENTS = [
     "--no-sandbox",
@@ -78,7 +87,25 @@ def pictures_of(url: str) -> dict[str, Picture]:
             f"#{ids.VARIANT_ESTIMATE} .note",
             press="Expand…",
         ),
-    }
+        "jobs": Picture("/jobs", f"#{ids.JOBS_TABLE} td, #{ids.EMPTY_STATE}"),
+        "new": Picture("/new", f"#{ids.FORM_ESTIMATE} .note"),
+        "variants": Picture(
+            paths.with_query(paths.variants_path(run.id), chosen),
+            f"#{ids.EVALUATE_ESTIMATE} .note",
+            height=1100,
+        ),
+    } | evaluated(url, run.id)
+
+
+def evaluated(url: str, run: str) -> dict[str, Picture]:
+    """The newest finished evaluation, where there is one."""
+    with Client(url) as client:
+        found = next((one for one in client.evaluations(run).items if one.finished), None)
+    return (
+        {}
+        if found is None
+        else {"evaluation": Picture(paths.evaluation_path(run, found.id), f"#{ids.EVALUATIONS} td")}
+    )
 
 
 def changed(client: Client, run: str, layer: int, projection: str) -> dict[str, str | None]:
@@ -109,9 +136,15 @@ def shoot(browser: Browser, url: str, scheme: Literal["light", "dark"], pictures
             page.get_by_role("button", name=picture.press).click()
         page.wait_for_selector(picture.wait_for, state="attached")
         page.wait_for_function(SLID_IN)
-        page.screenshot(path=FOLDER / f"{name}-{scheme}.png")
-        print(FOLDER / f"{name}-{scheme}.png")
+        path = FOLDER / f"{name}-{scheme}.webp"
+        path.write_bytes(webp(page, page.screenshot()))
+        print(path)
         context.close()
+
+
+def webp(page: Page, png: bytes) -> bytes:
+    """A picture in a third of the bytes, packed by the browser itself."""
+    return bytes(page.evaluate(PACK, [base64.b64encode(png).decode(), QUALITY]))
 
 
 def main() -> None:

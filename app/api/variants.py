@@ -77,6 +77,7 @@ class Plan:
             parts=tuple((self.run, self.variant, part) for part in parts),
             key="" if self.whole else _digest(self.wanted),
             blocks=tuple(len(self.missing if part is None else part) for part in parts),
+            first=None if self.whole else (min(self.wanted), self.wanted[min(self.wanted)][0]),
         )
 
     def parts(self, workers: int) -> int:

@@ -23,12 +23,16 @@ class Facts:
     created_at: datetime
     blocks: tuple[int, ...] = ()
     """Blocks of each part; empty where nobody knows before it starts."""
+    first: tuple[int, str] | None = None
+    """The first layer it makes; None for all of the model."""
 
     @classmethod
     def of(cls, work: Work, now: datetime) -> Facts:
         """The facts of work that is submitted `now`."""
         parts = len(work.parts)
-        return cls(work.job_id, work.kind, work.run, work.subject, work.title, parts, now, work.blocks)
+        return cls(
+            work.job_id, work.kind, work.run, work.subject, work.title, parts, now, work.blocks, work.first
+        )
 
     @classmethod
     def read(cls, job: str, raw: Mapping[str, str]) -> Facts | None:
@@ -44,6 +48,7 @@ class Facts:
             parts=int(raw["parts"]),
             created_at=datetime.fromtimestamp(float(raw["created_at"]), UTC),
             blocks=tuple(int(count) for count in raw.get("blocks", "").split()),
+            first=(int(raw["layer"]), raw["projection"]) if raw.get("layer") else None,
         )
 
     def fields(self) -> dict[str, str]:
@@ -56,6 +61,8 @@ class Facts:
             "parts": str(self.parts),
             "created_at": repr(self.created_at.timestamp()),
             "blocks": " ".join(map(str, self.blocks)),
+            "layer": str(self.first[0]) if self.first else "",
+            "projection": self.first[1] if self.first else "",
         }
 
     @property

@@ -53,6 +53,7 @@ class Entry:
             parts=tuple(tuple(record.args) for record in self.records),
             key=facts.job.removeprefix(before).removeprefix("-"),
             blocks=facts.blocks,
+            first=facts.first,
         )
 
     def parts_in(self, state: JobState) -> list[Any]:

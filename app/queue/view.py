@@ -83,6 +83,8 @@ def _job(facts: Facts, **values: Any) -> Job:
         subject=facts.subject,
         title=facts.title,
         parts=facts.parts,
+        layer=facts.first[0] if facts.first else None,
+        projection=facts.first[1] if facts.first else None,
         created_at=facts.created_at,
         **values,
     )

@@ -42,6 +42,9 @@ class Work:
     blocks: tuple[
         int, ...
     ] = ()  # one a part: the blocks it works on; empty where nobody knows before it starts
+    first: tuple[int, str] | None = (
+        None  # the first layer it makes: block and projection; None for all of the model
+    )
 
     def __post_init__(self) -> None:
         if self.kind not in FUNCTIONS:

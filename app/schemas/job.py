@@ -68,6 +68,12 @@ class Job(BaseModel):
     parts: int = Field(
         1, description="Independent parts it is split into, each done by one worker at a time.", examples=[2]
     )
+    layer: int | None = Field(
+        None,
+        description="Prunings and expansions of some layers: block of the first one it makes; null for the whole model.",
+        examples=[15],
+    )
+    projection: str | None = Field(None, description="That layer's projection.", examples=["up_proj"])
     progress: Progress = Field(Progress(), description="How far it has come.")
     place: int | None = Field(None, description="Place in the queue, from 1, while queued.", examples=[1])
     worker: str | None = Field(None, description="The worker that has it.", examples=["gpu-host-4711-9f3a"])

@@ -15,7 +15,7 @@ from frontend.callbacks import on
 from frontend.components.common import error_of
 from frontend.components.live import statuses
 from frontend.pages.chosen import result_of
-from frontend.pages.jobs import LIMIT, jobs_table, log_text
+from frontend.pages.jobs import find, jobs_list, log_text
 
 
 def register(app: Dash, client: AsyncClient) -> None:
@@ -55,14 +55,17 @@ def register(app: Dash, client: AsyncClient) -> None:
         Output(ids.JOB_PANEL, "children", allow_duplicate=True),
         Output(ids.RELOAD, "data", allow_duplicate=True),
         Input({"type": "cancel", "job": ALL}, "n_clicks"),
+        Input({"type": "retry", "job": ALL}, "n_clicks"),
         State(ids.RELOAD, "data"),
         prevent_initial_call=True,
     )
-    async def cancel(clicks: list[int | None], reload: int) -> tuple[Any, Any]:
-        if not any(clicks) or not isinstance(ctx.triggered_id, dict):
+    async def steer(cancels: list[int | None], retries: list[int | None], reload: int) -> tuple[Any, Any]:
+        button = ctx.triggered_id
+        if not (any(cancels) or any(retries)) or not isinstance(button, dict):
             return no_update, no_update
+        send = client.cancel if button["type"] == "cancel" else client.retry
         try:
-            await client.cancel(ctx.triggered_id["job"])
+            await send(button["job"])
         except WasserscopeError as error:
             return [error_of(error)], no_update
         return no_update, reload + 1
@@ -71,9 +74,10 @@ def register(app: Dash, client: AsyncClient) -> None:
 async def _status(client: AsyncClient, live: dict[str, Any] | None) -> tuple[list[Component], bool]:
     """The panel of some jobs, or the table of all; and whether the page is to be made anew: nothing is live any more,
     one of several has ended, or a layer that the page waits for is done."""
-    if live is None:
-        jobs = (await client.jobs(limit=LIMIT, offset=0)).items
-        return [jobs_table(jobs)], all(job.state.final for job in jobs)
+    if live is None or "list" in live:
+        chosen = live["list"] if live else {}
+        found = await find(client, chosen)
+        return jobs_list(found, chosen), all(job.state.final for job in found.items)
     jobs, done = await asyncio.gather(
         asyncio.gather(*(client.job(name) for name in live["jobs"])),
         asyncio.gather(*(_done(client, *wait) for wait in live["waits"])),

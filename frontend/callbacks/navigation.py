@@ -16,7 +16,7 @@ from app.schemas.run import Run
 from frontend import ids, paths
 from frontend.callbacks import on
 from frontend.components.pin import pin_tools
-from frontend.components.shell import breadcrumbs, run_choices
+from frontend.components.shell import breadcrumbs, run_choices, service_status
 from frontend.components.variants import NONE
 from frontend.pages import router
 from frontend.pages.map import newest
@@ -30,6 +30,8 @@ DEFAULTS = {
     "y": "md",
     "pruning": NONE,
     "expansion": NONE,
+    "state": "all",
+    "kind": "all",
 }
 """Values of selectors that the query leaves out."""
 
@@ -74,16 +76,29 @@ def _header(app: Dash, client: AsyncClient) -> None:
         Output(ids.RUN_SHOWN, "data"),
         Output(ids.JOBS_LINK, "children"),
         Output(ids.JOBS_LINK, "title"),
+        Output(ids.STATUS, "children"),
         Input(ids.URL, "pathname"),
         Input(ids.URL, "search"),
         Input(ids.RELOAD, "data"),
     )
-    async def fill(
-        pathname: str, search: str, _: int
-    ) -> tuple[list[dict[str, str]], str | None, str | None, str, str]:
-        runs, (label, title) = await asyncio.gather(_runs(client), _jobs_label(client))
+    async def fill(pathname: str, search: str, _: int) -> tuple[Any, ...]:
+        runs, (label, title, status) = await asyncio.gather(_runs(client), _jobs_label(client))
         shown = paths.read(pathname, "").run or (found.id if (found := newest(runs)) else None)
-        return run_choices(runs), shown, shown, label, title
+        return run_choices(runs), shown, shown, label, title, status
+
+    @on(
+        app,
+        Output(ids.RELOAD, "data", allow_duplicate=True),
+        Input(ids.STATUS_TICK, "n_intervals"),
+        State(ids.RELOAD, "data"),
+        prevent_initial_call=True,
+    )
+    async def recover(_: int | None, reload: int) -> Any:
+        try:
+            well = (await client.health()).redis.ok
+        except WasserscopeError:
+            well = False
+        return reload + 1 if well else no_update
 
     @on(
         app,
@@ -124,13 +139,13 @@ async def _runs(client: AsyncClient) -> list[Run]:
         return []  # the page itself shows this error
 
 
-async def _jobs_label(client: AsyncClient) -> tuple[str, str]:
+async def _jobs_label(client: AsyncClient) -> tuple[str, str, Component | None]:
     try:
         jobs: list[Job] = (await client.jobs(limit=50, offset=0)).items
     except WasserscopeError as error:
-        return "Jobs (?)", f"{error.title}: {error.detail}"
+        return "Jobs (?)", f"{error.title}: {error.detail}", service_status(error.title, error.detail)
     live = sum(not job.state.final for job in jobs)
-    return (f"Jobs ({live})" if live else "Jobs"), f"{live} queued or running"
+    return (f"Jobs ({live})" if live else "Jobs"), f"{live} queued or running", None
 
 
 def selected(values: list[str], names: list[dict[str, str]], pathname: str, search: str) -> str | None:

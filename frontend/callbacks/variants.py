@@ -20,8 +20,9 @@ from frontend.callbacks import on
 from frontend.components.common import error_of, note
 from frontend.components.experts import expert_examples
 from frontend.components.variant_form import TITLES, Start, estimate_text, settings_for, variant_form
+from frontend.form_errors import FormErrors, fields_of
 from frontend.pages.map import newest
-from frontend.variant_request import FormErrors, fields_of, pruning_like, request_of
+from frontend.variant_request import CHOICE, EVERY, pruning_like, request_of
 
 Requests = dict[VariantKind, PruningRequest | ExpansionRequest]
 FIELDS = State({"type": "variant-field", "name": ALL}, "value")
@@ -73,6 +74,13 @@ def _opened(app: Dash, client: AsyncClient) -> None:
         Input(ids.field("pattern"), "value"),
         prevent_initial_call=True,
     )
+    for name in CHOICE:
+        app.clientside_callback(
+            f"(which) => which === {EVERY!r}",
+            Output(ids.field(name), "disabled"),
+            Input(ids.field("neurons"), "value"),
+            prevent_initial_call=True,
+        )
     app.clientside_callback(
         "(whole) => Boolean(whole)",
         Output(ids.field("coverage"), "disabled"),

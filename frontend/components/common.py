@@ -33,11 +33,23 @@ def note(text: Children) -> Component:
 
 
 def graph(name: str, figure: go.Figure, summary: str, brush: bool = False) -> Component:
-    """A plot with its summary for screen readers. brush: a range can be drawn across it."""
+    """A plot with its summary for screen readers, and its numbers as a table, made when it is opened (plot_table.js).
+
+    brush: a range can be drawn across it.
+    """
     height = {"height": f"{figure.layout.height}px"}
-    config = theme.BRUSH_CONFIG if brush else theme.GRAPH_CONFIG
-    plot = dcc.Graph(id=name, figure=figure, config=config, responsive=True, style=height)
-    return html.Div(plot, role="img", className="plot", **{"aria-label": summary})
+    plot = dcc.Graph(
+        id=name,
+        figure=figure,
+        config=theme.BRUSH_CONFIG if brush else theme.GRAPH_CONFIG,
+        responsive=True,
+        style=height,
+    )
+    rows = html.Div(
+        className="plot-table-rows", role="region", tabIndex="0", **{"aria-label": f"table: {summary}"}
+    )
+    table = html.Details([html.Summary("Numbers of this plot as a table"), rows], className="plot-table")
+    return html.Div([html.Div(plot, role="img", className="plot", **{"aria-label": summary}), table])
 
 
 def tile(label: str, value: str, full: str = "") -> Component:
@@ -94,9 +106,16 @@ def button_link(text: str, href: str, primary: bool = False) -> Component:
 
 
 def error_panel(title: str, detail: str, hint: str = "", name: str = ids.ERROR_PANEL) -> Component:
-    """What went wrong and what to do; it stays until the next step."""
+    """What went wrong and what to do; it stays until it is dismissed (keys.js) or the next step takes its place."""
     return html.Section(
         [
+            html.Button(
+                "×",
+                type="button",
+                className="dismiss",
+                title="dismiss",
+                **{"aria-label": "dismiss this error"},
+            ),
             html.H2(title, className="card-title"),
             html.P(detail),
             html.P(hint, className="hint") if hint else None,

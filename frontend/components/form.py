@@ -44,6 +44,7 @@ def explore_form(models: ModelSources, corpora: Sequence[Corpus]) -> Component:
             value=first,
             description=f"One of the list, or any name of the forms {', '.join(models.forms)}.",
             inputWrapperOrder=ORDER,
+            debounce=True,  # a name is looked up when it is whole, not letter by letter
         ),
         dmc.Select(
             id=ids.FORM_CORPUS,
@@ -56,17 +57,11 @@ def explore_form(models: ModelSources, corpora: Sequence[Corpus]) -> Component:
         ),
         *(_number(name, label, getattr(default, field), words) for field, name, label, words in NUMBERS),
     ]
-    buttons = html.Div(
-        [
-            dmc.Button("Start the run", id=ids.FORM_SUBMIT),
-            dmc.Button("Estimate", id=ids.FORM_ESTIMATE, variant="default"),
-        ],
-        className="row",
-    )
     return html.Div(
         [
             html.Div(fields, className="form-grid"),
-            buttons,
+            html.Div(id=ids.FORM_ESTIMATE, className="estimate", **{"aria-live": "polite"}),
+            dmc.Button("Start the run", id=ids.FORM_SUBMIT),
             html.Div(id=ids.FORM_ANSWER, **{"aria-live": "polite"}),
         ],
         id=ids.FORM,
@@ -83,6 +78,7 @@ def _number(name: str, label: str, value: float, description: str) -> Component:
         inputWrapperOrder=ORDER,
         allowDecimal=not whole,
         allowNegative=False,
+        clampBehavior="none",
         step=1 if whole else 0.01,
         thousandSeparator="," if whole else "",
     )

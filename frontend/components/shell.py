@@ -12,6 +12,9 @@ from app.schemas.run import Run
 from frontend import ids, paths, theme
 from frontend.components.common import link, skeleton
 
+STATUS_MILLISECONDS = 2000
+"""How often a service that does not answer is asked again."""
+
 
 def shell() -> Component:
     """The layout of the app; pages come and go inside it."""
@@ -25,6 +28,7 @@ def shell() -> Component:
         html.A("Skip to the content", href=f"#{ids.PAGE}", className="skip"),
         _header(),
         html.Nav(id=ids.BREADCRUMBS, className="breadcrumbs", **{"aria-label": "breadcrumbs"}),
+        html.Div(id=ids.STATUS, className="unforeseen"),
         html.Div(id=ids.UNFORESEEN, className="unforeseen"),
         html.Main(skeleton(), id=ids.PAGE, className="page", tabIndex="-1"),
         dmc.Drawer(
@@ -68,6 +72,14 @@ def _header() -> Component:
             html.Span(className="spacer"),
             link("Map", "/", className="header-link"),
             link("Jobs", "/jobs", id=ids.JOBS_LINK, className="header-link"),
+            html.Button(
+                "?",
+                id=ids.KEYS_BUTTON,
+                type="button",
+                className="keys-button",
+                title="keys",
+                **{"aria-label": "list of keys"},
+            ),
             html.A("API", href="/api/docs", className="header-link", title="REST API"),
             dmc.ColorSchemeToggle(
                 id=ids.THEME_TOGGLE,
@@ -80,6 +92,20 @@ def _header() -> Component:
             ),
         ],
         className="header",
+    )
+
+
+def service_status(title: str, detail: str) -> Component:
+    """Said on every page while something that is needed does not answer; it looks again by itself until it does."""
+    words = "What is stored can be looked at; new work can be started once it answers. This page goes on by itself."
+    return html.Div(
+        [
+            html.Strong(f"{title}. "),
+            html.Span(f"{words} ", title=detail),
+            dcc.Interval(id=ids.STATUS_TICK, interval=STATUS_MILLISECONDS),
+        ],
+        className="status-strip",
+        role="status",
     )
 
 
@@ -120,6 +146,10 @@ def breadcrumbs(place: paths.Place) -> list[Component]:
         steps.append(("Jobs", "/jobs"))
         if place.page == "job":
             steps.append((place.job, ""))
+    elif place.page in {"variants", "evaluation"} and place.run:
+        steps.append(("Variants", paths.with_query(paths.variants_path(place.run), kept)))
+        if place.page == "evaluation":
+            steps.append((place.evaluation, ""))
     elif place.page == "new":
         steps.append(("New run", ""))
     elif place.page == "nowhere":

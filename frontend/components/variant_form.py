@@ -12,16 +12,30 @@ from dash.development.base_component import Component
 
 from app.schemas.expansion import Clusters, Expansion, ExpansionRequest, ExpansionSettings
 from app.schemas.model import Estimate
-from app.schemas.pruning import METHOD_TITLES, Pruning, PruningRequest, PruningSettings
+from app.schemas.pruning import (
+    METHOD_TITLES,
+    Criterion,
+    NeuronChoice,
+    Pruning,
+    PruningRequest,
+    PruningSettings,
+)
 from app.schemas.run import Run
 from app.schemas.variant import SparsitySettings, VariantKind
 from frontend import ids, theme
 from frontend.components.common import note
 from frontend.paths import Place
+from frontend.variant_request import EVERY, KEEP, ONLY
 
 ORDER = ["label", "input", "error", "description"]
 FIRST_SPARSITY = 0.9
 """What the paper looks at neurons with; at less, most neurons hardly change."""
+CRITERIA = {
+    Criterion.wd: "highest WD",
+    Criterion.random: "at random",
+    Criterion.mean_abs_weight: "highest mean |w|",
+    Criterion.variance: "highest variance",
+}
 PATTERNS = ("2:4", "4:8", "1:4", "3:4")
 THIS, BLOCK, PROJECTION, ALL = "this", "block", "projection", "all"
 """What a form covers: the layer it was opened on, its block, its projection in every block, everything."""
@@ -59,14 +73,31 @@ LABELS = {
     "block": "Columns together",
     "seed": "Seed",
     "coverage": "Layers",
+    "compare": "Compare outputs",
+    "neurons": "Neurons",
+    "neurons.by": "Chosen by",
+    "neurons.share": "Share chosen",
+    "neurons.seed": "Seed of a random choice",
 }
 ORDERS = {
-    VariantKind.pruning: ("method", "sparsity", "pattern", "bits", "coverage"),
+    VariantKind.pruning: (
+        "method",
+        "sparsity",
+        "pattern",
+        "bits",
+        "neurons",
+        "neurons.by",
+        "neurons.share",
+        "coverage",
+    ),
     VariantKind.expansion: ("experts", "clusters", "sparsity", "pattern", "reduction", "bits", "coverage"),
 }
 """Fields in the order of the form; those of FINE come after them."""
-FLAGS = ("per_row", "propagate")
-FINE = {VariantKind.pruning: ("damping", "block"), VariantKind.expansion: ("damping", "block", "seed")}
+FLAGS = ("per_row", "propagate", "compare")
+FINE = {
+    VariantKind.pruning: ("damping", "block", "neurons.seed"),
+    VariantKind.expansion: ("damping", "block", "seed"),
+}
 
 
 @dataclass(frozen=True)
@@ -82,20 +113,27 @@ class Start:
 
 
 def settings_for(kind: VariantKind, like: Pruning | Expansion | None) -> PruningSettings | ExpansionSettings:
-    """Settings to start with: those of `like`, or where it is of the other kind, what both have in common."""
+    """Settings to start with: those of `like`, or where it is of the other kind, what both have in common.
+
+    Outputs are compared at first, whatever `like` did: without that there is nothing to look at.
+    """
     if like is None:
         return SETTINGS[kind](sparsity=FIRST_SPARSITY)
     if isinstance(like.settings, SETTINGS[kind]):
-        return like.settings
+        return like.settings.model_copy(update={"compare": True})
     common = {name: getattr(like.settings, name) for name in SparsitySettings.model_fields}
-    return SETTINGS[kind](**common)
+    return SETTINGS[kind](**common | {"compare": True})
 
 
 def explained(kind: VariantKind, name: str) -> str:
     """What a field is for: the first sentence of the schema's description."""
     if name == "coverage":
         return "Layers that are done already are kept and not made again."
-    text = REQUESTS[kind].model_fields[name].description or ""
+    if name == "neurons":
+        return "Prune every neuron, or only some of each layer (Fig. 3 of the paper)."
+    own, _, part = name.partition(".")
+    model = NeuronChoice if part else REQUESTS[kind]
+    text = model.model_fields[part or own].description or ""
     first = text.split(". ")[0].rstrip(".")
     for method, title in METHOD_TITLES.items():
         first = first.replace(f"`{method}`", title)
@@ -150,11 +188,7 @@ def variant_form(start: Start) -> Component:
 
 
 def _like(start: Start) -> Component | None:
-    words = [f"Filled in as {start.like} was made."] if start.like else []
-    neurons = getattr(start.settings, "neurons", None)
-    if neurons is not None:
-        words.append("Only some neurons are pruned, as there.")
-    return note(" ".join(words)) if words else None
+    return note(f"Filled in as {start.like} was made.") if start.like else None
 
 
 def _common(start: Start, name: str) -> dict[str, Any]:
@@ -168,6 +202,8 @@ def _common(start: Start, name: str) -> dict[str, Any]:
 
 def _field(start: Start, name: str) -> Component:
     value, common = getattr(start.settings, name, None), _common(start, name)
+    if name.startswith("neurons"):
+        return _neurons(start, name, common)
     match name:
         case "coverage":
             wide = common | {"className": "wide-field"}
@@ -195,6 +231,28 @@ def _field(start: Start, name: str) -> Component:
     return dmc.NumberInput(
         **common, **_number(value), allowDecimal=name == "damping", step=0.01 if name == "damping" else 1
     )
+
+
+def _neurons(start: Start, name: str, common: dict[str, Any]) -> Component:
+    """Which neurons are pruned, and how they are chosen."""
+    chosen = getattr(start.settings, "neurons", None)
+    choice = chosen or NeuronChoice()
+    common |= {} if name == "neurons" else {"disabled": chosen is None}
+    match name:
+        case "neurons":
+            which = [
+                (EVERY, "every neuron"),
+                (ONLY, "only the chosen ones"),
+                (KEEP, "all but the chosen ones"),
+            ]
+            value = EVERY if chosen is None else KEEP if choice.keep else ONLY
+            return _select(common | {"className": "wide-field"}, which, value)
+        case "neurons.by":
+            return _select(common, [(one.value, CRITERIA[one]) for one in Criterion], choice.by)
+        case "neurons.share":
+            shown = float(f"{100 * choice.share:.10g}")
+            return dmc.NumberInput(**common, **_number(shown), suffix=" %", step=1)
+    return dmc.NumberInput(**common, **_number(choice.seed), allowDecimal=False)
 
 
 def _number(value: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from app.schemas.expansion import Expansion
 from app.schemas.pruning import Pruning
 from app.schemas.variant import Cluster, LayerResult, Variant, VariantKind
 from frontend import ids, theme
-from frontend.components.common import Children, note
+from frontend.components.common import Children, button_link, note
 
 NONE = "none"
 """Value of a selector that chooses nothing."""
@@ -27,8 +27,12 @@ def variant_bar(
     pruning: Pruning | None,
     expansion: Expansion | None,
     unknown: Mapping[VariantKind, str],
+    more: str | None = None,
 ) -> Component:
-    """Which pruning and which expansion the page shows, and the buttons that make new ones like them."""
+    """Which pruning and which expansion the page shows, and the buttons that make new ones like them.
+
+    more: where they are evaluated and exported.
+    """
     return html.Div(
         [
             _select(VariantKind.pruning, prunings, pruning, unknown.get(VariantKind.pruning)),
@@ -36,6 +40,7 @@ def variant_bar(
             html.Span(className="spacer"),
             form_button(VariantKind.pruning, "bar", pruning or expansion),
             form_button(VariantKind.expansion, "bar", expansion or pruning),
+            button_link("Evaluate, export…", more) if more else None,
         ],
         id=ids.VARIANT_BAR,
         className="variant-bar",

@@ -17,7 +17,7 @@ from app.schemas.job import Job, JobState
 from app.schemas.pruning import Pruning
 from app.schemas.variant import LayerResult, VariantKind
 from frontend import ids, paths
-from frontend.components.common import card, link
+from frontend.components.common import card, link, note
 from frontend.components.live import Wait, live_panel
 from frontend.components.variants import (
     COLOURS,
@@ -30,6 +30,9 @@ from frontend.components.variants import (
 from frontend.paths import Place
 
 Made = TypeVar("Made", Pruning, Expansion)
+ZEROS = (
+    "Zeros are counted in the new weights. Alone they make nothing faster: that takes kernels made for them."
+)
 MOST = 200
 """Prunings and expansions offered, the newest first; older ones can still be named in the address."""
 
@@ -45,6 +48,7 @@ class Names(TypedDict):
 class Chosen:
     """What there is to choose from in a run, and what is chosen."""
 
+    run: str = ""
     prunings: Sequence[Pruning] = ()
     expansions: Sequence[Expansion] = ()
     pruning: Pruning | None = None
@@ -115,7 +119,10 @@ def result_of(variant: Pruning | Expansion, layer: int, projection: str) -> Laye
 
 def bar(chosen: Chosen) -> Component:
     """The selectors and buttons below a page's title."""
-    return variant_bar(chosen.prunings, chosen.expansions, chosen.pruning, chosen.expansion, chosen.unknown)
+    more = paths.with_query(paths.variants_path(chosen.run), chosen.names) if chosen.run else None
+    return variant_bar(
+        chosen.prunings, chosen.expansions, chosen.pruning, chosen.expansion, chosen.unknown, more
+    )
 
 
 def notices(chosen: Chosen, place: Place, jobs: Sequence[Job], waits: Sequence[Wait] = ()) -> list[Component]:
@@ -153,8 +160,12 @@ def results(chosen: Chosen, place: Place, lacking_only: bool = False) -> Compone
             parts.append(uncompared_state(variant))
         if result is not None and not lacking_only:
             parts.append(result_facts(variant.title, COLOURS[kind_of(variant)], result))
+    if not parts:
+        return None
     title = None if lacking_only else "What was done to this layer"
-    return card(title, html.Div(parts, className="results"), id=ids.RESULTS) if parts else None
+    return card(
+        title, html.Div(parts, className="results"), None if lacking_only else note(ZEROS), id=ids.RESULTS
+    )
 
 
 async def load(client: AsyncClient, run: str, place: Place) -> Chosen:
@@ -171,6 +182,7 @@ async def load(client: AsyncClient, run: str, place: Place) -> Chosen:
         expansion = await _or_none(client.expansion(run, wanted[VariantKind.expansion]))
     known: list[Pruning | Expansion] = [variant for variant in (pruning, expansion) if variant is not None]
     return Chosen(
+        run,
         prunings.items,
         expansions.items,
         pruning,

@@ -10,7 +10,7 @@ from dash.development.base_component import Component
 from app.client import AsyncClient
 from app.errors import NotFound, WasserscopeError
 from frontend.components.common import column, error_of, not_found
-from frontend.pages import compare, jobs, layer, map, neuron, new, sweep
+from frontend.pages import compare, evaluation, jobs, layer, map, neuron, new, sweep, variants
 from frontend.paths import Place
 
 PAGES: dict[str, Callable[[AsyncClient, Place], Awaitable[Component]]] = {
@@ -19,6 +19,8 @@ PAGES: dict[str, Callable[[AsyncClient, Place], Awaitable[Component]]] = {
     "layer": layer.page,
     "neuron": neuron.page,
     "sweep": sweep.page,
+    "variants": variants.page,
+    "evaluation": evaluation.page,
     "jobs": jobs.page,
     "job": jobs.job_page,
 }

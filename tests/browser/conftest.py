@@ -52,6 +52,7 @@ EXPERTS = 3
 SMALL = {"width": 1024, "height": 768}
 NARROW = {"width": 1280, "height": 800}
 WIDE = {"width": 1920, "height": 1080}
+WIDEST = {"width": 2560, "height": 1440}
 
 
 GONE = re.compile(r"ERR_CONNECTION_|ERR_EMPTY_RESPONSE|the server did not respond")

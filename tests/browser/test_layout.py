@@ -1,4 +1,4 @@
-"""Nothing overlaps, nothing is wider than the screen: boxes compared at 1024, 1280 and 1920."""
+"""Nothing overlaps, nothing is wider than the screen: boxes compared at 1024, 1280, 1920 and 2560 pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page
 
 from frontend import ids
-from tests.browser.conftest import NARROW, SMALL, WIDE, Made, Served
+from tests.browser.conftest import NARROW, SMALL, WIDE, WIDEST, Made, Served
 from tests.browser.dashboard import FILLED, Dashboard
 
 OVERLAPS = """([selector, slack]) => {
@@ -38,7 +38,8 @@ CUT = """() => Array.from(document.querySelectorAll('h1, h2, .tile-label, .butto
 PLOT_TEXTS = ".js-plotly-plot :is(.annotation-text, .legendtext, .xtitle, .ytitle, .xtick text, .ytick text, .cbtitle text)"
 
 
-def _pages(served: Served, made: Made) -> dict[str, str]:
+def pages(served: Served, made: Made) -> dict[str, str]:
+    """Every kind of page by name."""
     undone = made.served.layer_path(made.layer - 1, made.projection)
     best = served.client.neurons(served.run, sort="-wd", limit=1).items[0]
     return {
@@ -47,6 +48,8 @@ def _pages(served: Served, made: Made) -> dict[str, str]:
         "neuron": served.neuron_path(best.layer, best.projection, best.index),
         "jobs": "/jobs",
         "new": "/new",
+        "variants": f"{served.run_path}/variants{made.query}",
+        "jobs, filtered": "/jobs?kind=export&state=failed",
         "nowhere": "/nowhere",
         "map of RI": f"{served.run_path}{made.query}&metric=ri",
         "layer, expanded": f"{made.layer_path}{made.query}&colour=ri",
@@ -74,6 +77,8 @@ NAMES = (
     "neuron",
     "jobs",
     "new",
+    "variants",
+    "jobs, filtered",
     "nowhere",
     "map of RI",
     "layer, expanded",
@@ -87,11 +92,11 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_overlaps(board: Dashboard, served: Served, made: Made, name: str) -> None:
-    board.open(_pages(served, made)[name])
+    board.open(pages(served, made)[name])
     if name in PLOTS:
         board.plot(PLOTS[name])
     _check(board.page)
-    for viewport in (WIDE, NARROW):  # a window that grew, and one that shrank again
+    for viewport in (WIDEST, WIDE, NARROW):  # a window that grew, and one that shrank again
         board.page.set_viewport_size(viewport)
         _check(board.page)
     board.page.set_viewport_size(SMALL)  # its cards lie below each other

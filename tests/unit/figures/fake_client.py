@@ -10,6 +10,7 @@ import numpy as np
 from app.errors import InvalidRequest, NotFound
 from app.schemas.corpus import Corpus
 from app.schemas.distribution import NeuronDistributions
+from app.schemas.evaluation import Evaluation
 from app.schemas.expansion import Expansion, ExpansionRequest, ExpansionSubmitted, ExpertTokens
 from app.schemas.job import Job, JobLog, JobState, Progress
 from app.schemas.layer import (
@@ -282,7 +283,9 @@ class FakeClient:
         prunings: Sequence[Pruning] = (),
         expansions: Sequence[Expansion] = (),
         outputs: LayerOutputs = fake_outputs.STORED,
+        evaluations: Sequence[Evaluation] = (),
     ) -> None:
+        self.made_evaluations = list(evaluations)
         self.layer_outputs = outputs
         self.asked: list[dict[str, Any]] = []
         self.made_prunings, self.made_expansions = list(prunings), list(expansions)
@@ -470,6 +473,18 @@ class FakeClient:
             j.model_copy(update={"state": JobState.cancelled}) if j.id == job else j for j in self._jobs
         ]
         return await self.job(job)
+
+    async def retry(self, job: str) -> Job:
+        self._jobs = [
+            j.model_copy(update={"state": JobState.queued}) if j.id == job else j for j in self._jobs
+        ]
+        return await self.job(job)
+
+    async def evaluations(self, run: str, *, limit: int = 50, offset: int = 0) -> Page[Evaluation]:
+        return Page(items=self.made_evaluations, total=len(self.made_evaluations), limit=limit, offset=offset)
+
+    async def evaluation(self, run: str, evaluation: str) -> Evaluation:
+        return next(e for e in self.made_evaluations if e.id == evaluation)
 
     async def log(self, job: str) -> JobLog:
         return JobLog(job=job, lines=["loading the model", "scoring block 1 of 6"], total=2)

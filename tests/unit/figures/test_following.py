@@ -54,5 +54,13 @@ def test_the_panel_knows_which_of_its_jobs_are_live() -> None:
 
 def test_the_list_of_all_jobs_is_renewed_until_none_is_live() -> None:
     client = fake.FakeClient(jobs=[a_job("job-one", JobState.running)])
-    assert status(client, None)[1] is False
-    assert status(fake.FakeClient(jobs=[a_job("job-one", JobState.finished)]), None)[1] is True
+    assert status(client, {"list": {}})[1] is False
+    ended = fake.FakeClient(jobs=[a_job("job-one", JobState.finished)])
+    assert status(ended, {"list": {}})[1] is True
+
+
+def test_the_list_keeps_its_filters_while_it_is_renewed() -> None:
+    client = fake.FakeClient(jobs=[a_job("job-one", JobState.running), a_job("job-two", JobState.queued)])
+    parts, _ = status(client, {"list": {"state": "queued"}})
+    assert "job-two" in str(parts)
+    assert "job-one" not in str(parts)

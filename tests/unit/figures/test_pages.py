@@ -10,13 +10,14 @@ import plotly.utils
 import pytest
 
 from app.client import AsyncClient
-from app.errors import InvalidRequest, QueueUnavailable
+from app.errors import QueueUnavailable
 from app.schemas.job import JobState
 from app.schemas.run import RunState
 from frontend import ids, paths
 from frontend.callbacks.forms import request_of
 from frontend.components.neuron_grid import grid_rows, request_query
 from frontend.components.tokens import visible
+from frontend.form_errors import FormErrors
 from frontend.pages import router
 from tests.unit.figures import fake_client as fake
 
@@ -146,10 +147,14 @@ def test_the_table_asks_for_the_rows_it_shows() -> None:
 
 
 def test_a_form_that_does_not_fit_names_the_fields() -> None:
-    assert request_of({"model": "demo", "tokens": 4096, "seed": None}).tokens == 4096
-    with pytest.raises(InvalidRequest, match="tokens") as caught:
-        request_of({"model": "demo", "tokens": -5})
-    assert caught.value.hint
+    assert request_of({"model": "demo", "tokens": 4096, "seed": 1}).tokens == 4096
+    with pytest.raises(FormErrors) as caught:
+        request_of({"model": "gpt5", "tokens": -5, "seed": 0})
+    assert caught.value.fields["tokens"] == "Must be greater than or equal to 16"
+    assert list(caught.value.fields) == ["model", "tokens"]
+    with pytest.raises(FormErrors) as caught:
+        request_of({"model": "demo", "seed": None})
+    assert caught.value.fields == {"seed": "A value is needed."}
 
 
 @pytest.mark.parametrize(("token", "shown"), [(" the", " the"), ("\n", "⏎"), ("  ", "␣␣"), ("", "∅")])

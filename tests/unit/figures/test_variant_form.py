@@ -12,7 +12,8 @@ from app.schemas.pruning import Method, NeuronChoice, PruningRequest, PruningSet
 from app.schemas.variant import VariantKind
 from frontend import paths
 from frontend.components import variant_form as form
-from frontend.variant_request import FormErrors, fields_of, pruning_like, request_of
+from frontend.form_errors import FormErrors, fields_of
+from frontend.variant_request import pruning_like, request_of
 from tests.unit.figures import fake_client as fake
 from tests.unit.figures import fake_variants
 
@@ -26,6 +27,7 @@ PRUNE: dict[str, Any] = {
     "propagate": False,
     "damping": 0.01,
     "block": 128,
+    "compare": True,
 }
 EXPAND: dict[str, Any] = {
     **{name: value for name, value in PRUNE.items() if name != "method"},
@@ -148,12 +150,65 @@ def test_the_form_starts_as_what_is_shown_was_made() -> None:
     assert (pruned.sparsity, pruned.bits) == (0.7, 4)
 
 
-def test_settings_without_a_field_are_kept() -> None:
-    settings = PruningSettings(sparsity=0.9, neurons=NeuronChoice(share=0.1), compare=False)
-    made = request_of(PRUNE, place(VariantKind.pruning, settings))
-    assert isinstance(made, PruningRequest)
-    assert made.neurons == NeuronChoice(share=0.1)
-    assert made.compare  # or there would be nothing to look at
+CHOSEN = {"neurons.by": "random", "neurons.share": 3, "neurons.seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("which", "made"),
+    [
+        ("every", None),
+        ("only", NeuronChoice(by="random", share=0.03, keep=False, seed=7)),
+        ("keep", NeuronChoice(by="random", share=0.03, keep=True, seed=7)),
+    ],
+)
+def test_which_neurons_are_pruned(which: str, made: NeuronChoice | None) -> None:
+    """The choice replaces that of the settings the form began with."""
+    settings = PruningSettings(sparsity=0.9, neurons=NeuronChoice(share=0.1))
+    request = request_of(PRUNE | CHOSEN | {"neurons": which}, place(VariantKind.pruning, settings))
+    assert isinstance(request, PruningRequest)
+    assert request.neurons == made
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"neurons.share": 0}, "at most 100 %"),
+        ({"neurons.share": 101}, "at most 100 %"),
+        ({"neurons.share": ""}, "needed"),
+    ],
+)
+def test_a_share_of_neurons_that_does_not_fit_is_said_at_its_field(
+    changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(FormErrors) as caught:
+        prune(**CHOSEN | {"neurons": "only"} | changes)
+    assert list(caught.value.fields) == ["neurons.share"]
+    assert words in caught.value.fields["neurons.share"]
+    prune(**CHOSEN | {"neurons": "every"} | changes)  # nothing is chosen: what stands there does not count
+
+
+def test_outputs_are_compared_unless_the_form_says_otherwise() -> None:
+    assert prune(compare=True).compare
+    assert not prune(compare=False).compare
+    like = fake_variants.a_pruning(settings=PruningSettings(compare=False))
+    assert form.settings_for(VariantKind.pruning, like).compare
+
+
+@pytest.mark.parametrize(
+    ("settings", "which"),
+    [(PruningSettings(), "every"), (PruningSettings(neurons=NeuronChoice(keep=True)), "keep")],
+)
+def test_the_form_shows_the_choice_of_neurons(settings: PruningSettings, which: str) -> None:
+    opened = form.variant_form(
+        form.Start(VariantKind.pruning, fake.a_run(), paths.read(f"/runs/{fake.RUN}", ""), settings)
+    )
+    fields = {
+        part.id["name"]: part
+        for part in opened._traverse()
+        if isinstance(getattr(part, "id", None), dict) and part.id["type"] == "variant-field"
+    }
+    assert fields["neurons"].value == which
+    assert fields["neurons.share"].disabled is (which == "every")
 
 
 @pytest.mark.parametrize("kind", list(VariantKind))
