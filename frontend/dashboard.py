@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 ASSETS = Path(__file__).with_name("assets")
 
 
-class _Page(Dash):
+class _Page(Dash):  # type: ignore[misc]
     """Dash whose document names its language, takes the width of its screen, and has the theme's colours."""
 
     def interpolate_index(self, **parts: str) -> str:

@@ -1,4 +1,7 @@
-"""What is wrong with a form's fields: from the schemas' own refusal and from the service's, a sentence for each field."""
+"""What is wrong with a form's fields: from the schemas' own refusal and from the service's, a sentence for each field.
+
+A field within a field is named with an underscore between, as in forms: ids of components may hold no dot.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ class FormErrors(Exception):
 
 
 def messages(error: ValidationError) -> dict[str, str]:
-    """Fields by their dotted names, each with what must be."""
+    """Fields by their names, each with what must be."""
     found: dict[str, str] = {}
     for part in error.errors():
-        name = ".".join(str(step) for step in part["loc"] if not isinstance(step, int))
+        name = "_".join(str(step) for step in part["loc"] if not isinstance(step, int))
         message = part["msg"].removeprefix("Value error, ").replace("Input should be", "Must be")
         found.setdefault(name, message[0].upper() + message[1:])
     return found
@@ -33,6 +36,6 @@ def fields_of(error: WasserscopeError) -> dict[str, str]:
     for one in error.errors:
         own = one.message == error.detail  # then what to do about it belongs to this field
         words = f"{error.detail} {error.hint}".strip() if own else one.message
-        name = ".".join(step for step in one.field.split(".")[1:] if not step.isdigit())
+        name = "_".join(step for step in one.field.split(".")[1:] if not step.isdigit())
         found.setdefault(name, words)
     return found

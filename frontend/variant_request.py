@@ -15,8 +15,8 @@ from frontend.form_errors import FormErrors, messages
 NEEDED = "A value is needed."
 EVERY, ONLY, KEEP = "every", "only", "keep"
 """Which neurons are pruned: all, the chosen ones alone, all but the chosen ones."""
-CHOICE = ("neurons.by", "neurons.share", "neurons.seed")
-PERCENT = ("sparsity", "neurons.share")
+CHOICE = ("neurons_by", "neurons_share", "neurons_seed")
+PERCENT = ("sparsity", "neurons_share")
 """Fields that are shown in percent and asked for as shares."""
 
 
@@ -54,7 +54,7 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
         return plain
     if given["neurons"] == EVERY:
         return plain | {"neurons": None}
-    choice = {name.removeprefix("neurons."): given[name] for name in CHOICE if name in given}
+    choice = {name.removeprefix("neurons_"): given[name] for name in CHOICE if name in given}
     return plain | {"neurons": choice | {"keep": given["neurons"] == KEEP}}
 
 

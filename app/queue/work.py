@@ -76,4 +76,4 @@ def outputs_work(run: str, layer: int, projection: str) -> Work:
     """The storing of every token's output of one layer of `run`."""
     key = f"{layer}-{hashlib.sha256(projection.encode()).hexdigest()[:6]}"  # names of projections have underscores
     title = f"Store the outputs of block {layer} {projection}"
-    return Work("outputs", run, None, title, ((run, layer, projection),), key)
+    return Work("outputs", run, None, title, ((run, layer, projection),), key, first=(layer, projection))

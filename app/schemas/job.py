@@ -70,7 +70,7 @@ class Job(BaseModel):
     )
     layer: int | None = Field(
         None,
-        description="Prunings and expansions of some layers: block of the first one it makes; null for the whole model.",
+        description="Block of the first layer it works on, where that is not the whole model; else null.",
         examples=[15],
     )
     projection: str | None = Field(None, description="That layer's projection.", examples=["up_proj"])

@@ -8,15 +8,15 @@ from frontend import paths
 
 def made_by(job: Job) -> tuple[str, str]:
     """Words and address of what a job makes: its run, a layer with the pruning chosen, an evaluation, an export."""
+    whole = job.layer is None or job.projection is None
+    page = (
+        paths.run_path(job.run) if whole else paths.layer_path(job.run, job.layer or 0, job.projection or "")
+    )
     if job.subject is None:
-        return "Its map", paths.run_path(job.run)
+        return "Its map" if whole else "Its layer", page
     if job.kind == "evaluate":
         return "Its evaluation", paths.evaluation_path(job.run, job.subject)
     name = "expansion" if job.subject.startswith("x-") else "pruning"
     if job.kind == "export":
         return "Its export", paths.with_query(paths.variants_path(job.run), {name: job.subject})
-    whole = job.layer is None or job.projection is None
-    page = (
-        paths.run_path(job.run) if whole else paths.layer_path(job.run, job.layer or 0, job.projection or "")
-    )
     return f"Its {name}", paths.with_query(page, {name: job.subject})

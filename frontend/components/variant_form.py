@@ -75,9 +75,9 @@ LABELS = {
     "coverage": "Layers",
     "compare": "Compare outputs",
     "neurons": "Neurons",
-    "neurons.by": "Chosen by",
-    "neurons.share": "Share chosen",
-    "neurons.seed": "Seed of a random choice",
+    "neurons_by": "Chosen by",
+    "neurons_share": "Share chosen",
+    "neurons_seed": "Seed of a random choice",
 }
 ORDERS = {
     VariantKind.pruning: (
@@ -86,8 +86,8 @@ ORDERS = {
         "pattern",
         "bits",
         "neurons",
-        "neurons.by",
-        "neurons.share",
+        "neurons_by",
+        "neurons_share",
         "coverage",
     ),
     VariantKind.expansion: ("experts", "clusters", "sparsity", "pattern", "reduction", "bits", "coverage"),
@@ -95,7 +95,7 @@ ORDERS = {
 """Fields in the order of the form; those of FINE come after them."""
 FLAGS = ("per_row", "propagate", "compare")
 FINE = {
-    VariantKind.pruning: ("damping", "block", "neurons.seed"),
+    VariantKind.pruning: ("damping", "block", "neurons_seed"),
     VariantKind.expansion: ("damping", "block", "seed"),
 }
 
@@ -131,9 +131,9 @@ def explained(kind: VariantKind, name: str) -> str:
         return "Layers that are done already are kept and not made again."
     if name == "neurons":
         return "Prune every neuron, or only some of each layer (Fig. 3 of the paper)."
-    own, _, part = name.partition(".")
-    model = NeuronChoice if part else REQUESTS[kind]
-    text = model.model_fields[part or own].description or ""
+    choice = name.startswith("neurons_")
+    fields = NeuronChoice.model_fields if choice else REQUESTS[kind].model_fields
+    text = fields[name.removeprefix("neurons_")].description or ""
     first = text.split(". ")[0].rstrip(".")
     for method, title in METHOD_TITLES.items():
         first = first.replace(f"`{method}`", title)
@@ -247,9 +247,9 @@ def _neurons(start: Start, name: str, common: dict[str, Any]) -> Component:
             ]
             value = EVERY if chosen is None else KEEP if choice.keep else ONLY
             return _select(common | {"className": "wide-field"}, which, value)
-        case "neurons.by":
+        case "neurons_by":
             return _select(common, [(one.value, CRITERIA[one]) for one in Criterion], choice.by)
-        case "neurons.share":
+        case "neurons_share":
             shown = float(f"{100 * choice.share:.10g}")
             return dmc.NumberInput(**common, **_number(shown), suffix=" %", step=1)
     return dmc.NumberInput(**common, **_number(choice.seed), allowDecimal=False)

@@ -71,8 +71,6 @@ def _export(variant: Pruning | Expansion, job: Job | None) -> Component:
         return again
     folder = [
         html.Code(variant.export, className="folder", title=variant.export),
-        dcc.Clipboard(
-            content=variant.export, title="copy", className="copy", **{"aria-label": "copy the folder"}
-        ),
+        dcc.Clipboard(content=variant.export, title="copy the folder", className="copy"),
     ]
     return html.Div([html.Div(folder, className="row"), again])

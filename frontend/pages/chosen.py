@@ -119,7 +119,13 @@ def result_of(variant: Pruning | Expansion, layer: int, projection: str) -> Laye
 
 def bar(chosen: Chosen) -> Component:
     """The selectors and buttons below a page's title."""
-    more = paths.with_query(paths.variants_path(chosen.run), chosen.names) if chosen.run else None
+    more = (
+        paths.with_query(
+            paths.variants_path(chosen.run), {str(kind_of(one)): one.id for one in chosen.variants}
+        )
+        if chosen.run
+        else None
+    )
     return variant_bar(
         chosen.prunings, chosen.expansions, chosen.pruning, chosen.expansion, chosen.unknown, more
     )

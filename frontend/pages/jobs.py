@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dash import dcc, html
 from dash.development.base_component import Component
@@ -38,13 +39,7 @@ from frontend.components.runs_table import table
 from frontend.paths import Place
 
 LIMIT = 100
-KINDS = {
-    "explore": "explore",
-    "prune": "prune",
-    "expand": "expand",
-    "evaluate": "evaluate",
-    "export": "export",
-}
+KINDS = ("explore", "prune", "expand", "evaluate", "export", "outputs")
 EVERY = "all"
 HEAD = ("job", "kind", "state", "phase", "progress", "", "time left", "worker", "made, UTC", "")
 
@@ -80,12 +75,14 @@ async def page(client: AsyncClient, place: Place) -> Component:
 
 
 def _selects(chosen: Mapping[str, str]) -> list[Component]:
-    states = [{"value": EVERY, "label": "every state"}, *({"value": s, "label": s} for s in JobState)]
-    kinds = [{"value": EVERY, "label": "every kind"}, *({"value": k, "label": w} for k, w in KINDS.items())]
     return [
-        view_select("state", "State", states, chosen.get("state", EVERY)),
-        view_select("kind", "Kind", kinds, chosen.get("kind", EVERY)),
+        view_select("state", "State", _options("every state", list(JobState)), chosen.get("state", EVERY)),
+        view_select("kind", "Kind", _options("every kind", KINDS), chosen.get("kind", EVERY)),
     ]
+
+
+def _options(every: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"value": EVERY, "label": every}, *({"value": str(name), "label": str(name)} for name in names)]
 
 
 def jobs_list(found: Page[Job], chosen: Mapping[str, str]) -> list[Component]:

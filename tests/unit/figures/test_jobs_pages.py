@@ -60,6 +60,7 @@ def an_evaluation(finished: bool = True) -> Evaluation:
     ("job", "end"),
     [
         (a_job(kind="explore", subject=None), ""),
+        (a_job(kind="outputs", subject=None, layer=2, projection="up_proj"), "/layers/2/up_proj"),
         (a_job(), f"?pruning={PRUNING}"),
         (a_job(layer=3, projection="up_proj"), f"/layers/3/up_proj?pruning={PRUNING}"),
         (

@@ -126,7 +126,7 @@ def test_what_does_not_fit_is_said_at_its_field(changes: dict[str, Any], field: 
         ),
         (
             InvalidRequest("Not valid.", errors=[FieldError("body.neurons.share", "Too large")]),
-            {"neurons.share": "Too large"},
+            {"neurons_share": "Too large"},
         ),
         (Conflict("Run 'x' is not finished."), {}),
     ],
@@ -150,7 +150,7 @@ def test_the_form_starts_as_what_is_shown_was_made() -> None:
     assert (pruned.sparsity, pruned.bits) == (0.7, 4)
 
 
-CHOSEN = {"neurons.by": "random", "neurons.share": 3, "neurons.seed": 7}
+CHOSEN = {"neurons_by": "random", "neurons_share": 3, "neurons_seed": 7}
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ def test_which_neurons_are_pruned(which: str, made: NeuronChoice | None) -> None
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"neurons.share": 0}, "at most 100 %"),
-        ({"neurons.share": 101}, "at most 100 %"),
-        ({"neurons.share": ""}, "needed"),
+        ({"neurons_share": 0}, "at most 100 %"),
+        ({"neurons_share": 101}, "at most 100 %"),
+        ({"neurons_share": ""}, "needed"),
     ],
 )
 def test_a_share_of_neurons_that_does_not_fit_is_said_at_its_field(
@@ -182,8 +182,8 @@ def test_a_share_of_neurons_that_does_not_fit_is_said_at_its_field(
 ) -> None:
     with pytest.raises(FormErrors) as caught:
         prune(**CHOSEN | {"neurons": "only"} | changes)
-    assert list(caught.value.fields) == ["neurons.share"]
-    assert words in caught.value.fields["neurons.share"]
+    assert list(caught.value.fields) == ["neurons_share"]
+    assert words in caught.value.fields["neurons_share"]
     prune(**CHOSEN | {"neurons": "every"} | changes)  # nothing is chosen: what stands there does not count
 
 
@@ -208,7 +208,7 @@ def test_the_form_shows_the_choice_of_neurons(settings: PruningSettings, which: 
         if isinstance(getattr(part, "id", None), dict) and part.id["type"] == "variant-field"
     }
     assert fields["neurons"].value == which
-    assert fields["neurons.share"].disabled is (which == "every")
+    assert fields["neurons_share"].disabled is (which == "every")
 
 
 @pytest.mark.parametrize("kind", list(VariantKind))
