@@ -35,6 +35,8 @@ def evaluate_form(
 ) -> Component:
     """Which models, which text, how much of it; `chosen` are marked at first."""
     default = EvaluationRequest()
+    # The run's own window fits its model, whatever the default is.
+    numbers = {name: getattr(default, name) for name in NUMBERS} | {"window": run.request.window}
     ready = [variant for variant in variants if variant.layers]
     return html.Div(
         [
@@ -43,7 +45,7 @@ def evaluate_form(
                 [
                     _variants(ready, chosen),
                     _corpus(run, corpora),
-                    *(_number(name, getattr(default, name)) for name in NUMBERS),
+                    *(_number(name, value) for name, value in numbers.items()),
                 ],
                 className="form-grid",
             ),
