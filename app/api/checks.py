@@ -145,6 +145,8 @@ def repeatable(service: Service, job: Job) -> None:
     service.store.record(job.run)
     if job.kind == "evaluate":
         service.store.evaluations.get(job.run, job.subject or "")
+    elif job.kind == "sweep":
+        service.store.sweeps.record(job.run, job.subject or "")
     elif job.subject is not None:
         service.store.variants.record(job.run, job.subject)
     if job.kind == "export":

@@ -50,7 +50,8 @@ def submit(
     queue.require()  # before anything is written: a sweep that cannot be queued must not be listed
     store.create(run, request)
     try:
-        job = queue.submit(Work("sweep", run, sweep, request.title, ((run, sweep),)))
+        first = (request.layer, request.projection)
+        job = queue.submit(Work("sweep", run, sweep, request.title, ((run, sweep),), first=first))
     except QueueUnavailable:
         if not known:
             store.delete(run, sweep)

@@ -16,6 +16,9 @@ def made_by(job: Job) -> tuple[str, str]:
         return "Its map" if whole else "Its layer", page
     if job.kind == "evaluate":
         return "Its evaluation", paths.evaluation_path(job.run, job.subject)
+    if job.kind == "sweep":
+        neuron = paths.sweep_path(job.run, job.layer or 0, job.projection or "", 0)
+        return "Its sweep", paths.with_query(page if whole else neuron, {"sweep": job.subject})
     name = "expansion" if job.subject.startswith("x-") else "pruning"
     if job.kind == "export":
         return "Its export", paths.with_query(paths.variants_path(job.run), {name: job.subject})

@@ -39,7 +39,7 @@ from frontend.components.runs_table import table
 from frontend.paths import Place
 
 LIMIT = 100
-KINDS = ("explore", "prune", "expand", "evaluate", "export", "outputs")
+KINDS = ("explore", "prune", "expand", "evaluate", "export", "outputs", "sweep")
 EVERY = "all"
 HEAD = ("job", "kind", "state", "phase", "progress", "", "time left", "worker", "made, UTC", "")
 

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from frontend import ids
 from tests.browser.conftest import Made, Served, Visit
-from tests.browser.dashboard import Dashboard
+from tests.browser.dashboard import FILLED, Dashboard
 from tests.browser.test_layout import pages
 
 SERIOUS = {"serious", "critical"}
@@ -31,9 +31,7 @@ def test_axe_finds_nothing_serious_on_any_page(visit: Visit, served: Served, mad
     found: list[str] = []
     for name, path in pages(served, made).items():
         board.open(path)
-        board.page.wait_for_function(
-            "() => Array.from(document.querySelectorAll('.plot')).every(p => p.querySelector('.main-svg'))"
-        )
+        board.page.wait_for_function(FILLED)
         found += violations(board, name)
     board.open(made.layer_path)
     board.page.get_by_role("button", name="Prune…").click()

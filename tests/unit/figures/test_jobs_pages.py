@@ -67,6 +67,10 @@ def an_evaluation(finished: bool = True) -> Evaluation:
             a_job(kind="expand", subject=EXPANSION, layer=0, projection="down_proj"),
             f"/layers/0/down_proj?expansion={EXPANSION}",
         ),
+        (
+            a_job(kind="sweep", subject="s-0123456789ab", layer=2, projection="up_proj"),
+            "/layers/2/up_proj/neurons/0/sweep?sweep=s-0123456789ab",
+        ),
         (a_job(kind="evaluate", subject=EVALUATION), f"/evaluations/{EVALUATION}"),
         (a_job(kind="export"), f"/variants?pruning={PRUNING}"),
     ],
