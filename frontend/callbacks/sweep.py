@@ -13,7 +13,7 @@ from frontend import ids, paths
 from frontend.callbacks import on
 from frontend.components.common import error_of, note
 from frontend.components.sweep import estimate_text, request_of
-from frontend.variant_request import FormErrors, fields_of
+from frontend.form_errors import FormErrors, fields_of
 
 FIELD: dict[str, Any] = {"type": "sweep-field", "name": ALL}
 CORRECT = "Correct the marked fields for an estimate."

@@ -24,8 +24,8 @@ from frontend.components.pin import pin_tools
 from frontend.components.sweep import request_of
 from frontend.figures import compare as compared
 from frontend.figures import sweep as figures
+from frontend.form_errors import FormErrors
 from frontend.pages import router
-from frontend.variant_request import FormErrors
 from tests.unit.store.made import make_run, wd
 from tests.unit.store.test_differences import make_other, other_wd
 from tests.unit.store.test_sweeps import REQUEST, write
