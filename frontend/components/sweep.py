@@ -17,7 +17,8 @@ from frontend.components.common import note
 from frontend.components.form import ORDER
 from frontend.figures.neuron import LOG_BOTTOM
 from frontend.figures.sweep import Stop, stop_words
-from frontend.variant_request import NEEDED, FormErrors
+from frontend.form_errors import FormErrors
+from frontend.variant_request import NEEDED
 
 FIELDS: dict[str, tuple[str, str]] = {
     "sparsities": (
