@@ -124,7 +124,7 @@ DARK = {
     "grid": "#343a40",
     "hover": "#262c33",
     "accent": "#56b4e9",
-    "mark": "#8a6d00",
+    "mark": "#6b5400",
     "selected": "#46303d",
     "error": "#ff8787",
     "shadow": "none",

@@ -4,8 +4,8 @@
   const KEYS = [
     ["←", "previous neuron", "ArrowLeft", "nav-previous"],
     ["→", "next neuron", "ArrowRight", "nav-next"],
-    ["↑", "the same neuron one block up", "ArrowUp", "nav-up"],
-    ["↓", "the same neuron one block down", "ArrowDown", "nav-down"],
+    ["↑", "the same neuron of the block after", "ArrowUp", "nav-up"],
+    ["↓", "the same neuron of the block before", "ArrowDown", "nav-down"],
     ["r", "a random neuron", "r", "nav-random"],
     ["p", "pin what is shown, or take the pin away", "p", "nav-pin"],
     ["/", "jump to block.projection.neuron, for example 15.up_proj.402", "/", "jump"],

@@ -49,7 +49,7 @@ def graph(name: str, figure: go.Figure, summary: str, brush: bool = False) -> Co
         className="plot-table-rows", role="region", tabIndex="0", **{"aria-label": f"table: {summary}"}
     )
     table = html.Details([html.Summary("Numbers of this plot as a table"), rows], className="plot-table")
-    return html.Div([html.Div(plot, role="img", className="plot", **{"aria-label": summary}), table])
+    return html.Div([html.Div(plot, role="group", className="plot", **{"aria-label": summary}), table])
 
 
 def tile(label: str, value: str, full: str = "") -> Component:

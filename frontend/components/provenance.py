@@ -79,7 +79,7 @@ def _command(label: str, text: str, name: str) -> Component:
     return html.Div(
         [
             html.Span(label, className="command-label"),
-            html.Pre(text, id=name, className="command"),
+            html.Pre(text, id=name, className="command", tabIndex="0"),
             dcc.Clipboard(target_id=name, title=f"copy as {label}", className="copy"),
         ],
         className="command-row",

@@ -42,7 +42,7 @@ def _row(run: str, variant: Pruning | Expansion, export: Job | None, shown: bool
         [
             html.Span(className="swatch", style={"background": COLOURS[kind]}),
             link(variant.title, address),
-            " (named in the address)" if shown else "",
+            html.Div("named in the address", className="muted small") if shown else None,
             html.Div(variant.id, className="muted small"),
         ]
     )

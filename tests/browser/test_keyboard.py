@@ -14,7 +14,7 @@ def test_keys_lead_to_the_neighbours_and_are_ignored_while_typing(board: Dashboa
     for key, (layer, index) in {
         "ArrowRight": (1, 6),
         "ArrowLeft": (1, 5),
-        "ArrowUp": (0, 5),
+        "ArrowUp": (2, 5),
         "ArrowDown": (1, 5),
     }.items():
         board.page.keyboard.press(key)
@@ -35,7 +35,7 @@ def test_keys_lead_to_the_neighbours_and_are_ignored_while_typing(board: Dashboa
 
 def test_arrows_stop_at_the_ends(board: Dashboard, served: Served) -> None:
     board.open(served.neuron_path(0, "up_proj", 0))
-    for key in ("ArrowLeft", "ArrowUp"):
+    for key in ("ArrowLeft", "ArrowDown"):
         board.page.keyboard.press(key)
     board.page.keyboard.press("ArrowRight")
     board.shows_neuron(served.neuron_path(0, "up_proj", 1))
