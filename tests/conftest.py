@@ -153,7 +153,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo with its finished run; ended with Ctrl-C."""
     running = start_demo(tmp_path_factory.mktemp("demo"))
     try:
-        running.wait_for("/neurons/", seconds=280)
+        running.wait_for("/neurons/", seconds=540)
         yield running
     finally:
         if running.process.poll() is None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT, Demo, start_demo
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 TOKENS = 8192
 NEURONS_OF_BLOCK = {"gate_proj": 1536, "up_proj": 1536, "down_proj": 576}

@@ -21,7 +21,7 @@ from worker.numerics.pruning import prune
 from worker.numerics.spec import PruneSpec
 from worker.progress import LocalProgress
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
