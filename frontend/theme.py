@@ -93,6 +93,7 @@ MANTINE: dict[str, Any] = {
     "primaryShade": {"light": 6, "dark": 7},
     "fontFamily": FONT,
     "defaultRadius": "sm",
+    "respectReducedMotion": True,
     "fontSizes": {"xs": "12px", "sm": "14px", "md": "14px", "lg": "20px", "xl": "20px"},
 }
 

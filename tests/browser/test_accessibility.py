@@ -11,6 +11,9 @@ from tests.browser.conftest import Made, Served, Visit
 from tests.browser.dashboard import FILLED, Dashboard
 from tests.browser.test_layout import pages
 
+OPENED = """() => { const e = document.querySelector('.mantine-Drawer-content');
+  return e && getComputedStyle(e).opacity === '1' && e.getAnimations().length === 0; }"""
+"""Whether the drawer has come to rest: what fades in has no contrast yet."""
 SERIOUS = {"serious", "critical"}
 
 
@@ -36,6 +39,7 @@ def test_axe_finds_nothing_serious_on_any_page(visit: Visit, served: Served, mad
     board.open(made.layer_path)
     board.page.get_by_role("button", name="Prune…").click()
     expect(board.by_id(ids.VARIANT_ESTIMATE)).to_contain_text("Pruning:")
+    board.page.wait_for_function(OPENED)
     found += violations(board, "form in the drawer")
     board.page.keyboard.press("Escape")
     board.by_id(ids.KEYS_BUTTON).click()
