@@ -11,7 +11,7 @@ window.dash_clientside.sweep = {
         y: [raised(data.sparse[place]), raised(data.expanded[place])],
         customdata: [data.sparse[place], data.expanded[place]],
       }, [1, 2]);
-      shown.closest("[role=img]").setAttribute("aria-label", data.words[place]);
+      shown.closest(".plot").setAttribute("aria-label", data.words[place]);
     }
     if (curves) {
       const moved = {};

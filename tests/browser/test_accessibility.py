@@ -11,14 +11,14 @@ from tests.browser.conftest import Made, Served, Visit
 from tests.browser.dashboard import FILLED, Dashboard
 from tests.browser.test_layout import pages
 
-OPENED = """() => { const e = document.querySelector('.mantine-Drawer-content');
-  return e && getComputedStyle(e).opacity === '1' && e.getAnimations().length === 0; }"""
-"""Whether the drawer has come to rest: what fades in has no contrast yet."""
+STILL = """() => !document.querySelector('.ag-header-row:empty') && document.getAnimations().every(
+  one => one.playState !== 'running' || one.effect.getComputedTiming().endTime === Infinity)"""
 SERIOUS = {"serious", "critical"}
 
 
 def violations(board: Dashboard, name: str) -> list[str]:
-    """What axe calls serious or critical, with the element."""
+    """What axe calls serious or critical, with the element, once tables stand and nothing changes its colour."""
+    board.page.wait_for_function(STILL)
     found = Axe().run(board.page).response["violations"]
     return [
         f"{name}: {one['id']} ({one['impact']}): {node['html'][:160]} {node.get('failureSummary', '')[:200]}"

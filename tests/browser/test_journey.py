@@ -165,8 +165,7 @@ def test_the_job_of_the_run_is_listed_with_its_log(board: Dashboard, served: Ser
     if job is None or not any(one.id == job for one in served.client.jobs().items):
         pytest.skip("the job of this run is gone from the queue")
     board.open("/jobs")
-    row = board.by_id(ids.JOBS_TABLE).get_by_role("row").filter(has_text=job)
-    row.get_by_role("link").click()
+    board.by_id(ids.JOBS_TABLE).locator(f"a[href='/jobs/{job}']").click()
     board.at(f"/jobs/{job}")
     expect(board.by_id(ids.JOB_PANEL)).to_contain_text("finished")
     expect(board.by_id(ids.JOB_LOG).locator("pre")).not_to_be_empty()
