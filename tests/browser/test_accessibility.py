@@ -46,7 +46,6 @@ def test_axe_finds_nothing_serious_on_any_page(visit: Visit, served: Served, mad
     board.open(made.layer_path)
     board.page.get_by_role("button", name="Prune…").click()
     expect(board.by_id(ids.VARIANT_ESTIMATE)).to_contain_text("Pruning:")
-    board.page.wait_for_function(OPENED)
     found += violations(board, "form in the drawer")
     board.page.keyboard.press("Escape")
     board.by_id(ids.KEYS_BUTTON).click()
