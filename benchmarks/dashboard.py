@@ -49,7 +49,7 @@ class Measure:
 
 def drawn(plot: str) -> str:
     """JavaScript: whether a plot stands."""
-    return f"!!document.querySelector('#{plot} .js-plotly-plot .main-svg .plot *')"
+    return f"!!document.querySelector('#{plot} .js-plotly-plot .cartesianlayer :is(image, .trace)')"
 
 
 def titled(text: str) -> str:
