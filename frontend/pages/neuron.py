@@ -22,9 +22,9 @@ from frontend.components.exports import export_menu
 from frontend.components.numbers import numbers_table
 from frontend.components.outputs import follower
 from frontend.components.provenance import provenance
+from frontend.components.steps import NeuronSteps, step
 from frontend.neuron_view import KEPT, View
 from frontend.pages.chosen import Chosen, at_layer, bar, load, results
-from frontend.pages.layer import move
 from frontend.pages.neuron_cards import Seen, distribution_card, expert_card, pairs_card
 from frontend.pages.neuron_tokens import tokens_card, wanted
 from frontend.paths import Place
@@ -161,49 +161,18 @@ def _undone(chosen: Chosen, place: Place) -> Component | None:
 
 def _moves(run: str, neuron: NeuronDetail, layers: list[LayerSummary], place: Place) -> list[Component]:
     query = {key: place.query.get(key) for key in KEPT}
-    last = {layer.layer: layer.neurons - 1 for layer in layers if layer.projection == place.projection}
-    before = max((depth for depth in last if depth < place.layer), default=None)
-    after = min((depth for depth in last if depth > place.layer), default=None)
 
-    def address(layer: int | None, index: int) -> str | None:
-        if layer is None or not 0 <= index <= last.get(layer, neuron.layer_neurons - 1):
-            return None
+    def address(layer: int, index: int) -> str:
         return paths.with_query(paths.neuron_path(run, layer, place.projection, index), query)
 
-    previous, following = address(place.layer, place.index - 1), address(place.layer, place.index + 1)
-    lower, upper = address(before, place.index), address(after, place.index)
+    steps = NeuronSteps(place, layers, address)
     anyone = address(place.layer, random.randrange(neuron.layer_neurons))
-    sweep = paths.sweep_path(run, place.layer, place.projection, place.index)
+    sweep = paths.with_query(
+        paths.sweep_path(run, place.layer, place.projection, place.index), paths.variants(place.query)
+    )
     return [
-        link(
-            "Sweep",
-            paths.with_query(sweep, paths.variants(place.query)),
-            id=ids.SWEEP_LINK,
-            className="button",
-        ),
-        move(
-            "‹" if previous is None else f"‹ {place.index - 1}",
-            previous,
-            ids.NAV_PREVIOUS,
-            "previous neuron (left arrow)",
-        ),
-        move(
-            "›" if following is None else f"{place.index + 1} ›",
-            following,
-            ids.NAV_NEXT,
-            "next neuron (right arrow)",
-        ),
-        move("random", anyone, ids.NAV_RANDOM, "random neuron of this layer (r)"),
-        move(
-            "↓ block" if lower is None else f"↓ block {before}",
-            lower,
-            ids.NAV_DOWN,
-            "block before with this index (down arrow)",
-        ),
-        move(
-            "↑ block" if upper is None else f"↑ block {after}",
-            upper,
-            ids.NAV_UP,
-            "block after with this index (up arrow)",
-        ),
+        link("Sweep", sweep, id=ids.SWEEP_LINK, className="button"),
+        *steps.beside(),
+        step("random", anyone, ids.NAV_RANDOM, "random neuron of this layer (r)"),
+        *steps.across(),
     ]

@@ -25,9 +25,9 @@ from frontend.components.common import (
     view_select,
 )
 from frontend.components.live import live_panel
+from frontend.components.steps import NeuronSteps
 from frontend.components.sweep import ZEROS, experts_table, prepared, slider, stops_table, sweep_form
 from frontend.figures import sweep as figures
-from frontend.pages.layer import move
 from frontend.paths import Place
 
 VIEW = ("y", "zeros", *paths.VARIANTS)
@@ -190,43 +190,15 @@ def _here(place: Place, **changes: str | None) -> str:
 
 def _moves(run: str, layers: list[LayerSummary], place: Place) -> list[Component]:
     query = {key: place.query.get(key) for key in VIEW}
-    last = {layer.layer: layer.neurons - 1 for layer in layers if layer.projection == place.projection}
 
-    def address(layer: int | None, index: int) -> str | None:
-        if layer is None or not 0 <= index <= last[layer]:
-            return None
+    def address(layer: int, index: int) -> str:
         same = {"sweep": place.query.get("sweep")} if layer == place.layer else {}
         return paths.with_query(paths.sweep_path(run, layer, place.projection, index), query | same)
 
-    before = max((depth for depth in last if depth < place.layer), default=None)
-    after = min((depth for depth in last if depth > place.layer), default=None)
-    previous, following = address(place.layer, place.index - 1), address(place.layer, place.index + 1)
-    lower, upper = address(before, place.index), address(after, place.index)
+    steps = NeuronSteps(place, layers, address)
     neuron = paths.neuron_path(run, place.layer, place.projection, place.index)
     return [
         link("Neuron", paths.with_query(neuron, paths.variants(place.query)), className="button"),
-        move(
-            "‹" if previous is None else f"‹ {place.index - 1}",
-            previous,
-            ids.NAV_PREVIOUS,
-            "previous neuron (left arrow)",
-        ),
-        move(
-            "›" if following is None else f"{place.index + 1} ›",
-            following,
-            ids.NAV_NEXT,
-            "next neuron (right arrow)",
-        ),
-        move(
-            "↓ block" if lower is None else f"↓ block {before}",
-            lower,
-            ids.NAV_DOWN,
-            "block before with this index (down arrow)",
-        ),
-        move(
-            "↑ block" if upper is None else f"↑ block {after}",
-            upper,
-            ids.NAV_UP,
-            "block after with this index (up arrow)",
-        ),
+        *steps.beside(),
+        *steps.across(),
     ]
