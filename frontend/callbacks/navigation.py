@@ -40,6 +40,7 @@ def register(app: Dash, client: AsyncClient) -> None:
     """All callbacks of navigation."""
     _pages(app, client)
     _header(app, client)
+    _addresses(app)
     _clicks(app)
     set_view = ClientsideFunction("view", "set")
     app.clientside_callback(set_view, Input(ids.SET_VIEW, "data"), prevent_initial_call=True)
@@ -99,6 +100,10 @@ def _header(app: Dash, client: AsyncClient) -> None:
         except WasserscopeError:
             well = False
         return reload + 1 if well else no_update
+
+
+def _addresses(app: Dash) -> None:
+    """What of the header leads elsewhere: the choice of a run, the jump box."""
 
     @on(
         app,
