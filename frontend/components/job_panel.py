@@ -25,7 +25,9 @@ CANCELLING = "cancelling"
 def state_badge(state: str) -> Component:
     """The state as a word in a coloured badge."""
     colour = COLOURS.get(JobState(state), "gray") if state in set(JobState) else "orange"
-    return dmc.Badge(state, color=colour, variant="light", radius="sm", size="sm", autoContrast=True)
+    return dmc.Badge(
+        state, color=colour, variant="light", radius="sm", size="sm", miw="max-content", autoContrast=True
+    )
 
 
 def job_badge(job: Job) -> Component:

@@ -79,7 +79,14 @@ def prepared(found: NeuronSweep, every: Sequence[Stop], log: bool) -> Component:
 
 def stops_table(found: NeuronSweep, every: Sequence[Stop], place: int) -> Component:
     """A row for each amount; the slider's is marked."""
-    head = ["zeros", *(f"{name} {metric}" for name in ("sparse", "expanded") for metric in METRICS), "RI"]
+    groups = html.Tr(
+        [
+            html.Td(),
+            *(html.Th(name, scope="colgroup", colSpan=len(METRICS)) for name in ("sparse", "expanded")),
+            html.Td(),
+        ],
+        className="groups",
+    )
     rows = [
         html.Tr(
             [
@@ -93,7 +100,7 @@ def stops_table(found: NeuronSweep, every: Sequence[Stop], place: int) -> Compon
         )
         for number, stop in enumerate(every)
     ]
-    return _table(head, rows, f"dense WD {theme.number(found.wd)}")
+    return _table(["zeros", *METRICS, *METRICS, "RI"], rows, f"dense WD {theme.number(found.wd)}", groups)
 
 
 def experts_table(tried: Sequence[NeuronSweepPoint]) -> Component:
@@ -118,13 +125,15 @@ def _cell(value: float | None) -> Component:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Component], caption: str) -> Component:
+def _table(
+    head: Sequence[str], rows: Sequence[Component], caption: str, groups: Component | None = None
+) -> Component:
     cells = [html.Th(name, scope="col", className="number" if i else "") for i, name in enumerate(head)]
     return html.Div(
         html.Table(
             [
                 html.Caption(caption, className="muted small") if caption else None,
-                html.Thead(html.Tr(cells)),
+                html.Thead([groups, html.Tr(cells)]),
                 html.Tbody(list(rows)),
             ],
             className="numbers sweep-table",

@@ -76,13 +76,13 @@ async def page(client: AsyncClient, place: Place) -> Component:
 
 def _selects(chosen: Mapping[str, str]) -> list[Component]:
     return [
-        view_select("state", "State", _options("every state", list(JobState)), chosen.get("state", EVERY)),
-        view_select("kind", "Kind", _options("every kind", KINDS), chosen.get("kind", EVERY)),
+        view_select("state", "State", _options(list(JobState)), chosen.get("state", EVERY)),
+        view_select("kind", "Kind", _options(KINDS), chosen.get("kind", EVERY)),
     ]
 
 
-def _options(every: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    return [{"value": EVERY, "label": every}, *({"value": str(name), "label": str(name)} for name in names)]
+def _options(names: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"value": EVERY, "label": "any"}, *({"value": str(name), "label": str(name)} for name in names)]
 
 
 def jobs_list(found: Page[Job], chosen: Mapping[str, str]) -> list[Component]:
